@@ -1,0 +1,144 @@
+// What every test file shares: the hub under test as its environment describes
+// it, reading stored telemetry, sending commands, and controlling the server.
+import { readFileSync } from 'node:fs';
+import { createHmac, randomUUID } from 'node:crypto';
+import https from 'node:https';
+import azureIothub from 'azure-iothub';
+
+const env = (name) => {
+  const v = process.env[name];
+  if (!v) throw new Error(`${name} is not set: run these tests through test/interop/run`);
+  return v;
+};
+
+export const host = env('HUB_HOST');
+export const owner = env('OWNER_CONNECTION_STRING');
+export const service = env('SERVICE_CONNECTION_STRING');
+export const ca = readFileSync(env('CA_FILE'), 'utf8');
+const adminUrl = env('ADMIN_URL');
+const controlUrl = env('CONTROL_URL');
+
+export const registry = azureIothub.Registry.fromConnectionString(owner);
+export const client = azureIothub.Client;
+
+export const unique = (prefix) => `${prefix}-${randomUUID().slice(0, 8)}`;
+
+/** sas signs a token for resource with a base64 key. */
+export function sas(resource, key, ttlSeconds = 3600, policy) {
+  const sr = encodeURIComponent(resource);
+  const se = Math.floor(Date.now() / 1000) + ttlSeconds;
+  const sig = encodeURIComponent(
+    createHmac('sha256', Buffer.from(key, 'base64')).update(`${sr}\n${se}`).digest('base64'));
+  return `SharedAccessSignature sr=${sr}&sig=${sig}&se=${se}` + (policy ? `&skn=${policy}` : '');
+}
+
+function parts(cs) {
+  return Object.fromEntries(cs.split(';').map((p) => [p.slice(0, p.indexOf('=')), p.slice(p.indexOf('=') + 1)]));
+}
+
+export function serviceToken() {
+  const p = parts(service);
+  return sas(p.HostName, p.SharedAccessKey, 3600, p.SharedAccessKeyName);
+}
+
+/** request makes an HTTPS request and resolves to {status, headers, body}. */
+export function request(method, url, { headers = {}, body } = {}) {
+  return new Promise((resolve, reject) => {
+    const req = https.request(url, { method, headers: { Authorization: serviceToken(), ...headers }, ca }, (res) => {
+      const chunks = [];
+      res.on('data', (c) => chunks.push(c));
+      res.on('end', () => resolve({ status: res.statusCode, headers: res.headers, body: Buffer.concat(chunks) }));
+    });
+    req.on('error', reject);
+    req.end(body);
+  });
+}
+
+/**
+ * events resolves to the stored telemetry of a device once `enough(list)` holds,
+ * reading from the start of the log; rejects after a time.
+ */
+export function events(deviceId, enough, timeoutMs = 20000) {
+  return new Promise((resolve, reject) => {
+    const seen = [];
+    const url = `${adminUrl}/hubs/localhost/events?from=earliest&device=${encodeURIComponent(deviceId)}`;
+    const req = https.request(url, { headers: { Authorization: serviceToken() }, ca }, (res) => {
+      if (res.statusCode !== 200) return fail(new Error(`event stream: ${res.statusCode}`));
+      let text = '';
+      res.setEncoding('utf8');
+      res.on('data', (c) => {
+        text += c;
+        for (let i; (i = text.indexOf('\n')) >= 0; text = text.slice(i + 1)) {
+          const line = text.slice(0, i).trim();
+          if (!line) continue;
+          const e = JSON.parse(line);
+          if (!e.deviceId) continue;
+          seen.push(e);
+          if (enough(seen)) { clearTimeout(timer); req.destroy(); return resolve(seen); }
+        }
+      });
+    });
+    const fail = (err) => { clearTimeout(timer); req.destroy(); reject(err); };
+    const timer = setTimeout(() => fail(new Error(`telemetry of ${deviceId}: only ${seen.length} messages: ${JSON.stringify(seen).slice(0, 2000)}`)), timeoutMs);
+    req.on('error', (err) => { if (!req.destroyed) fail(err); });
+    req.end();
+  });
+}
+
+/** command queues a cloud-to-device message over REST. */
+export async function command(deviceId, body, headers = {}) {
+  const r = await request('POST', `https://${host}/devices/${encodeURIComponent(deviceId)}/messages/deviceBound?api-version=2020-09-30`, { headers, body });
+  if (r.status !== 204) throw new Error(`command: ${r.status} ${r.body}`);
+}
+
+export async function commandCount(deviceId) {
+  return (await registry.get(deviceId)).responseBody.cloudToDeviceMessageCount;
+}
+
+/** killAndRestart ends the server with SIGKILL and resolves when a new one answers. */
+export async function killAndRestart() {
+  const r = await fetch(`${controlUrl}/restart`, { method: 'POST' });
+  if (!r.ok) throw new Error(`restart: ${r.status} ${await r.text()}`);
+}
+
+/** thumbprintCert resolves to {cert, key, thumbprint} of a new self-signed certificate. */
+export async function selfSigned(cn) {
+  const r = await fetch(`${controlUrl}/certificate?kind=self&cn=${encodeURIComponent(cn)}`, { method: 'POST' });
+  return r.json();
+}
+
+/** caSigned resolves to {cert, key} signed by an authority registered on the hub. */
+export async function caSigned(cn) {
+  const r = await fetch(`${controlUrl}/certificate?kind=ca&cn=${encodeURIComponent(cn)}`, { method: 'POST' });
+  return r.json();
+}
+
+export function deviceString(d) {
+  return `HostName=${host};DeviceId=${d.deviceId};SharedAccessKey=${d.authentication.symmetricKey.primaryKey}`;
+}
+
+export function moduleString(m) {
+  return `HostName=${host};DeviceId=${m.deviceId};ModuleId=${m.moduleId};SharedAccessKey=${m.authentication.symmetricKey.primaryKey}`;
+}
+
+export async function createDevice(prefix, authentication) {
+  const d = { deviceId: unique(prefix) };
+  if (authentication) d.authentication = authentication;
+  return (await registry.create(d)).responseBody;
+}
+
+/** until polls fn until it returns something true. */
+export async function until(what, fn, timeoutMs = 20000) {
+  for (const end = Date.now() + timeoutMs; ;) {
+    const v = await fn();
+    if (v) return v;
+    if (Date.now() > end) throw new Error(`timed out waiting for ${what}`);
+    await new Promise((r) => setTimeout(r, 20));
+  }
+}
+
+/** once resolves with the first argument of the next event. */
+export const once = (emitter, name, timeoutMs = 20000) => new Promise((resolve, reject) => {
+  const timer = setTimeout(() => reject(new Error(`timed out waiting for ${name}`)), timeoutMs);
+  emitter.once(name, (v) => { clearTimeout(timer); resolve(v); });
+});

@@ -1,0 +1,183 @@
+"""What the test modules share: the hub under test as its environment describes
+it, reading stored telemetry, sending commands, and controlling the server."""
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+import os
+import ssl
+import threading
+import time
+import urllib.parse
+import urllib.request
+import uuid
+from http.client import HTTPSConnection
+
+from azure.iot.hub import IoTHubRegistryManager
+
+HOST = os.environ["HUB_HOST"]
+OWNER = os.environ["OWNER_CONNECTION_STRING"]
+SERVICE = os.environ["SERVICE_CONNECTION_STRING"]
+ADMIN_URL = os.environ["ADMIN_URL"]
+CONTROL_URL = os.environ["CONTROL_URL"]
+with open(os.environ["CA_FILE"], encoding="ascii") as f:
+    CA = f.read()
+
+registry = IoTHubRegistryManager.from_connection_string(OWNER)
+service = IoTHubRegistryManager.from_connection_string(SERVICE)
+
+
+def unique(prefix):
+    return f"{prefix}-{uuid.uuid4().hex[:8]}"
+
+
+def sas(resource, key, ttl=3600, policy=None):
+    sr = urllib.parse.quote(resource, safe="")
+    se = str(int(time.time()) + ttl)
+    mac = hmac.new(base64.b64decode(key), f"{sr}\n{se}".encode(), hashlib.sha256).digest()
+    sig = urllib.parse.quote(base64.b64encode(mac), safe="")
+    token = f"SharedAccessSignature sr={sr}&sig={sig}&se={se}"
+    return token + (f"&skn={policy}" if policy else "")
+
+
+def service_token():
+    p = dict(x.split("=", 1) for x in SERVICE.split(";"))
+    return sas(p["HostName"], p["SharedAccessKey"], 3600, p["SharedAccessKeyName"])
+
+
+def _connection(timeout):
+    url = urllib.parse.urlsplit(ADMIN_URL)
+    context = ssl.create_default_context(cadata=CA)
+    return HTTPSConnection(url.hostname, url.port or 443, context=context, timeout=timeout), url.path
+
+
+def events(device_id, enough, timeout=20):
+    """Return the stored telemetry of a device once enough(list) holds."""
+    seen = []
+    deadline = time.monotonic() + timeout
+    conn, path = _connection(timeout)
+    try:
+        query = urllib.parse.urlencode({"from": "earliest", "device": device_id})
+        conn.request("GET", f"{path}/hubs/localhost/events?{query}", headers={"Authorization": service_token()})
+        res = conn.getresponse()
+        if res.status != 200:
+            raise AssertionError(f"event stream: {res.status} {res.read(500)}")
+        while time.monotonic() < deadline:
+            line = res.readline()
+            if not line:
+                break
+            line = line.strip()
+            if not line:
+                continue
+            e = json.loads(line)
+            if "deviceId" not in e:
+                continue
+            seen.append(e)
+            if enough(seen):
+                return seen
+    finally:
+        conn.close()
+    raise AssertionError(f"telemetry of {device_id}: only {len(seen)} messages: {str(seen)[:2000]}")
+
+
+def command(device_id, body, **headers):
+    """Queue a cloud-to-device message over REST. Header names use _ for -."""
+    conn, _ = _connection(20)
+    try:
+        conn.request(
+            "POST",
+            f"/devices/{urllib.parse.quote(device_id, safe='')}/messages/deviceBound?api-version=2020-09-30",
+            body=body,
+            headers={"Authorization": service_token(), **{k.replace("_", "-"): v for k, v in headers.items()}},
+        )
+        res = conn.getresponse()
+        text = res.read()
+        if res.status != 204:
+            raise AssertionError(f"command: {res.status} {text}")
+    finally:
+        conn.close()
+
+
+def _control(path):
+    with urllib.request.urlopen(urllib.request.Request(CONTROL_URL + path, method="POST"), timeout=60) as r:
+        return r.read()
+
+
+def kill_and_restart():
+    _control("/restart")
+
+
+def self_signed(cn):
+    return json.loads(_control(f"/certificate?kind=self&cn={urllib.parse.quote(cn)}"))
+
+
+def ca_signed(cn):
+    return json.loads(_control(f"/certificate?kind=ca&cn={urllib.parse.quote(cn)}"))
+
+
+def create_device(prefix):
+    return registry.create_device_with_sas(unique(prefix), "", "", "enabled")
+
+
+def device_string(d):
+    return f"HostName={HOST};DeviceId={d.device_id};SharedAccessKey={d.authentication.symmetric_key.primary_key}"
+
+
+def module_string(m):
+    return (
+        f"HostName={HOST};DeviceId={m.device_id};ModuleId={m.module_id};"
+        f"SharedAccessKey={m.authentication.symmetric_key.primary_key}"
+    )
+
+
+async def until(what, fn, timeout=20):
+    """Poll fn until it returns something true."""
+    deadline = time.monotonic() + timeout
+    while True:
+        v = fn()
+        if asyncio.iscoroutine(v):
+            v = await v
+        if v:
+            return v
+        if time.monotonic() > deadline:
+            raise AssertionError(f"timed out waiting for {what}")
+        await asyncio.sleep(0.02)
+
+
+class SyncClient:
+    """A synchronous client with the face of an asynchronous one."""
+
+    _plain = {"connected"}
+
+    def __init__(self, client):
+        object.__setattr__(self, "_c", client)
+
+    def __setattr__(self, name, value):
+        setattr(self._c, name, value)
+
+    def __getattr__(self, name):
+        v = getattr(self._c, name)
+        if name in self._plain or not callable(v):
+            return v
+
+        async def call(*args, **kwargs):
+            return await asyncio.to_thread(v, *args, **kwargs)
+
+        return call
+
+
+class Inbox:
+    """Collects what handlers receive, from threads or coroutines."""
+
+    def __init__(self):
+        self.items = []
+        self._lock = threading.Lock()
+
+    def put(self, item):
+        with self._lock:
+            self.items.append(item)
+
+    def __len__(self):
+        return len(self.items)
