@@ -22,95 +22,17 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/causeway-iot/causeway/internal/core/pki"
+	"github.com/causeway-iot/causeway/internal/testkit/process"
 )
-
-// ready is the part of the ready file the suites need.
-type ready struct {
-	Hub                     string `json:"hub"`
-	HTTPSPort               int    `json:"httpsPort"`
-	MQTTPort                int    `json:"mqttPort"`
-	AdminURL                string `json:"adminUrl"`
-	OwnerConnectionString   string `json:"ownerConnectionString"`
-	ServiceConnectionString string `json:"serviceConnectionString"`
-	CAFile                  string `json:"caFile"`
-}
-
-// server is a running quickstart that can be killed and started again.
-type server struct {
-	bin, dir string
-	log      *os.File
-
-	mu    sync.Mutex
-	cmd   *exec.Cmd
-	ready ready
-}
-
-func (s *server) start(ctx context.Context) error {
-	file := filepath.Join(s.dir, "ready.json")
-	if err := os.Remove(file); err != nil && !os.IsNotExist(err) {
-		return err
-	}
-	cmd := exec.Command(s.bin, "quickstart", "--no-sensor", "--quiet", "--data", filepath.Join(s.dir, "data"), "--ready-file", file)
-	cmd.Stdout, cmd.Stderr = s.log, s.log
-	cmd.Env = append(os.Environ(), "GORACE=halt_on_error=1 exitcode=66")
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	s.cmd = cmd
-	for {
-		b, err := os.ReadFile(file)
-		if err == nil {
-			if err := json.Unmarshal(b, &s.ready); err != nil {
-				return fmt.Errorf("ready file: %w", err)
-			}
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("the server did not become ready: %w", ctx.Err())
-		case <-time.After(5 * time.Millisecond):
-		}
-	}
-}
-
-func (s *server) restart(ctx context.Context) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.cmd.Process.Kill(); err != nil {
-		return fmt.Errorf("kill: %w", err)
-	}
-	_ = s.cmd.Wait() // killed: its status says only that
-	return s.start(ctx)
-}
-
-// stop ends the server as a user would and reports how it ended.
-func (s *server) stop() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.cmd.Process.Signal(os.Interrupt); err != nil {
-		return err
-	}
-	done := make(chan error, 1)
-	go func() { done <- s.cmd.Wait() }()
-	select {
-	case err := <-done:
-		return err
-	case <-time.After(30 * time.Second):
-		_ = s.cmd.Process.Kill()
-		<-done
-		return fmt.Errorf("did not stop within 30 s of an interrupt")
-	}
-}
 
 // control answers the suites: restart the server, issue certificates.
 type control struct {
-	s  *server
+	s  *process.Server
 	ca *pki.CA
 }
 
@@ -119,7 +41,7 @@ func (c *control) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/restart":
 		ctx, cancel := context.WithTimeout(r.Context(), 30*time.Second)
 		defer cancel()
-		if err := c.s.restart(ctx); err != nil {
+		if err := c.s.Restart(ctx); err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 		}
 	case "/certificate":
@@ -191,28 +113,27 @@ func TestSDKs(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	s := &server{bin: bin, dir: dir, log: log}
+	s := &process.Server{Binary: bin, Data: filepath.Join(dir, "data"), Output: log}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	if err := s.start(ctx); err != nil {
-		b, _ := os.ReadFile(log.Name())
-		t.Fatalf("%v\n%s", err, b)
-	}
 	t.Cleanup(func() {
-		if err := s.stop(); err != nil {
-			t.Errorf("server: %v", err)
+		if err := s.Stop(); err != nil {
+			t.Errorf("stop the server: %v", err)
 		}
 		if b, _ := os.ReadFile(log.Name()); t.Failed() || bytes.Contains(b, []byte("DATA RACE")) {
 			t.Errorf("the server's log:\n%s", tail(b, 20000))
 		}
 	})
+	if err := s.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
 
 	ca, err := pki.LoadOrCreateCA(filepath.Join(dir, "device-ca"), "Interop device CA")
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := &control{s: s, ca: ca}
-	if err := registerCA(s, filepath.Join(dir, "data"), filepath.Join(dir, "device-ca", "ca.pem"), bin); err != nil {
+	if err := registerCA(bin, s.Data, filepath.Join(dir, "device-ca", "ca.pem")); err != nil {
 		t.Fatalf("register the device CA: %v", err)
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -224,14 +145,14 @@ func TestSDKs(t *testing.T) {
 	defer web.Close()
 
 	env := append(os.Environ(),
-		"HUB_HOST="+s.ready.Hub,
-		"OWNER_CONNECTION_STRING="+s.ready.OwnerConnectionString,
-		"SERVICE_CONNECTION_STRING="+s.ready.ServiceConnectionString,
-		"ADMIN_URL="+s.ready.AdminURL,
-		"CA_FILE="+s.ready.CAFile,
+		"HUB_HOST="+s.Ready().Hub,
+		"OWNER_CONNECTION_STRING="+s.Ready().OwnerConnectionString,
+		"SERVICE_CONNECTION_STRING="+s.Ready().ServiceConnectionString,
+		"ADMIN_URL="+s.Ready().AdminURL,
+		"CA_FILE="+s.Ready().CAFile,
 		"CONTROL_URL=http://"+l.Addr().String(),
-		"NODE_EXTRA_CA_CERTS="+s.ready.CAFile,
-		"REQUESTS_CA_BUNDLE="+s.ready.CAFile,
+		"NODE_EXTRA_CA_CERTS="+s.Ready().CAFile,
+		"REQUESTS_CA_BUNDLE="+s.Ready().CAFile,
 		"NO_PROXY=*", "no_proxy=*",
 	)
 	here, err := os.Getwd()
@@ -263,7 +184,7 @@ func TestSDKs(t *testing.T) {
 }
 
 // registerCA makes the hub trust an authority, through the command line.
-func registerCA(s *server, data, file, bin string) error {
+func registerCA(bin, data, file string) error {
 	out, err := exec.Command(bin, "hub", "authority", "add", "interop", file, "--data", data).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%w: %s", err, out)

@@ -1,0 +1,6 @@
+//go:build race
+
+package faults
+
+// raceEnabled makes the server under test run under the race detector too.
+const raceEnabled = true
