@@ -81,6 +81,17 @@ type Section struct {
 // Counts are the statistics of a hub's registry.
 type Counts struct{ Total, Enabled, Disabled int }
 
+// Touch writes the facts of f into r. Zero times leave r's as they are.
+func (r *Record) Touch(f Activity) {
+	r.Connected = f.Connected
+	if !f.StateUpdated.IsZero() {
+		r.ConnectionStateUpdated = f.StateUpdated
+	}
+	if !f.LastActivity.IsZero() {
+		r.LastActivity = f.LastActivity
+	}
+}
+
 // Activity is a connection fact to write down.
 type Activity struct {
 	ID           causeway.Identity

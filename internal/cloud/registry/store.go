@@ -9,15 +9,27 @@ import (
 // Store keeps records durably: when a writing method returns nil, the change
 // is on stable storage. Writes are optimistic: they name what they replace.
 // Keys in Authentication are opaque (sealed) text to it. It is safe for
-// concurrent use. Drivers are held to the contract in storetest.
+// concurrent use, and writes to different records should share the cost of
+// durability. Drivers are held to the contract in storetest.
+//
+// Identities are compared byte by byte: case matters, no normalisation, and a
+// hub never sees the records of another. Twin documents are opaque and come
+// back byte for byte. Times come back in UTC with at least microseconds, and
+// the zero time comes back as the zero time. Neither side keeps memory that the
+// other may change: what was handed in may be reused, what was handed out is
+// the caller's.
 type Store interface {
 	// Get returns a record. Codes: DeviceNotFound, ModuleNotFound (the device
 	// exists but not the module; DeviceNotFound when neither does).
 	Get(ctx context.Context, id causeway.Identity) (Record, error)
 
-	// Create stores new records, all or none. Codes: DeviceAlreadyExists,
-	// ModuleAlreadyExistsOnDevice, DeviceNotFound (a module whose device is
-	// neither stored nor among recs), TooManyModulesOnDevice, TooManyDevices.
+	// Create stores new records, all or none. The order of recs does not
+	// matter: a module may precede its device. System modules ("$…") do not
+	// count against the limit of causeway.MaxModulesPerDevice.
+	// Codes: DeviceAlreadyExists, ModuleAlreadyExistsOnDevice (stored already,
+	// or twice among recs), DeviceNotFound (a module whose device is neither
+	// stored nor among recs), TooManyModulesOnDevice, TooManyDevices (a store
+	// with a bound of its own).
 	Create(ctx context.Context, recs ...Record) error
 
 	// PutIdentity replaces the identity part of a record (everything but Twin
@@ -34,18 +46,21 @@ type Store interface {
 	// PreconditionFailed.
 	Delete(ctx context.Context, id causeway.Identity, match string) error
 
-	// List returns up to limit devices (not modules) of a hub in the order of
-	// their ids, from the first id greater than after.
+	// List returns up to limit (> 0) devices (not modules) of a hub in the byte
+	// order of their ids, from the first id greater than after. An unknown hub
+	// has none.
 	List(ctx context.Context, hub, after string, limit int) ([]Record, error)
 
-	// Modules returns the modules of a device in the order of their ids. Code:
-	// DeviceNotFound.
+	// Modules returns the modules of a device, system modules included, in the
+	// byte order of their ids. Code: DeviceNotFound.
 	Modules(ctx context.Context, device causeway.Identity) ([]Record, error)
 
-	// Count returns the statistics of a hub's devices.
+	// Count returns the statistics of a hub's devices. Modules do not count.
 	Count(ctx context.Context, hub string) (Counts, error)
 
-	// Touch writes connection facts down. Unknown identities are skipped. It
-	// need not be durable at once: a crash may lose the last ones.
+	// Touch writes connection facts down. Unknown identities are skipped; of
+	// several facts of one identity the last wins. A zero time leaves the
+	// stored one as it is. It need not be durable at once: a crash may lose
+	// the last ones.
 	Touch(ctx context.Context, facts ...Activity) error
 }
