@@ -1,6 +1,3 @@
-// Package c2d keeps the cloud-to-device messages of each device or module in a
-// durable first-in-first-out queue: locks, time to live, delivery counts,
-// dead-lettering, and the feedback their senders asked for.
 package c2d
 
 import (
@@ -10,23 +7,45 @@ import (
 	"github.com/causeway-iot/causeway"
 )
 
-// Item is one queued message. Locks live in memory: after a restart every
-// unsettled message is queued again.
+// Item is a message on its way into, or out of, a queue.
 type Item struct {
-	Seq           int64 // position in its queue, rising
-	Message       causeway.Message
+	Message       causeway.Message // GenerationID is that of the identity it is for
+	Expires       time.Time
+	DeliveryCount int // abandoned deliveries so far
+}
+
+// Entry is what a queue must know of an item without reading its message.
+type Entry struct {
+	Seq           int64 // position: rising within a queue, never used twice
 	Expires       time.Time
 	DeliveryCount int
+	Ack           causeway.Ack
+	MessageID     string
+	GenerationID  string
+}
+
+// Due is an entry whose time to live is over, and the queue it is in.
+type Due struct {
+	ID causeway.Identity
+	Entry
+}
+
+// End names an item that leaves its queue, and the feedback to record of it;
+// nil for none.
+type End struct {
+	Seq      int64
+	Feedback *Feedback
 }
 
 // Feedback is the outcome of a message whose sender asked for it.
 type Feedback struct {
-	Seq               int64 // position among the hub's feedback, rising
+	Seq               int64 // position among all feedback, rising; given by the Store
 	OriginalMessageID string
 	Device, Module    string
 	GenerationID      string
 	Status            Status
 	Time              time.Time // of the outcome
+	Expires           time.Time // when it is forgotten unless it was fetched
 }
 
 // Status is the outcome of a message.
@@ -41,39 +60,49 @@ const (
 	Purged                Status = "Purged"
 )
 
-// Store keeps queues and feedback durably: a writing method that returns nil
-// is on stable storage. It is safe for concurrent use.
+// Store keeps queues and feedback durably: when a writing method returns nil,
+// the change is on stable storage. Locks are not its business: after a restart
+// every item that was not ended is free again. It is safe for concurrent use.
+// Queues belong to registered identities and go with them, feedback too. Times
+// keep at least microseconds. Drivers are held to the contract in c2dtest.
 type Store interface {
-	// Push appends a message to the queue of id and returns its position.
-	// Code: DeviceMaximumQueueDepthExceeded when it already holds max items.
+	// Push appends a message to the queue of id and returns its position. It
+	// keeps no memory of it. Codes: DeviceMaximumQueueDepthExceeded (the queue
+	// holds max items already), DeviceNotFound, ModuleNotFound.
 	Push(ctx context.Context, id causeway.Identity, it Item, max int) (seq int64, err error)
 
-	// Peek returns up to limit items of id after position after, oldest first.
-	Peek(ctx context.Context, id causeway.Identity, after int64, limit int) ([]Item, error)
+	// Index returns the entries of a queue, oldest first; none when there is
+	// no such queue.
+	Index(ctx context.Context, id causeway.Identity) ([]Entry, error)
 
-	// Remove ends an item and, in the same transaction, records fb unless nil.
-	// It reports whether the item was there.
-	Remove(ctx context.Context, id causeway.Identity, seq int64, fb *Feedback) (bool, error)
+	// Item returns one item of a queue; ok is false when it is gone. The
+	// message belongs to the caller; its Sequence is seq.
+	Item(ctx context.Context, id causeway.Identity, seq int64) (it Item, ok bool, err error)
 
-	// SetDeliveryCount writes the count of an abandoned item down.
+	// Remove ends items and records their feedback, all or nothing. It returns
+	// how many were there; of one that was not, no feedback is recorded.
+	Remove(ctx context.Context, id causeway.Identity, ends ...End) (n int, err error)
+
+	// SetDeliveryCount writes the count of an abandoned item down. It is no
+	// error when the item is gone.
 	SetDeliveryCount(ctx context.Context, id causeway.Identity, seq int64, n int) error
 
-	// Depth returns how many items id has.
-	Depth(ctx context.Context, id causeway.Identity) (int, error)
+	// Queues returns up to limit identities whose queues are not empty, in the
+	// order of hub, device and module, from the first one greater than after.
+	Queues(ctx context.Context, after causeway.Identity, limit int) ([]causeway.Identity, error)
 
-	// Expired returns up to limit (identity, item) pairs of a hub whose time
-	// is over at now.
-	Expired(ctx context.Context, hub string, now time.Time, limit int) ([]Due, error)
+	// Expired returns up to limit entries of any queue whose time is over at
+	// now, the longest overdue first.
+	Expired(ctx context.Context, now time.Time, limit int) ([]Due, error)
 
-	// Feedback returns up to limit records of a hub after a position.
+	// Feedback returns up to limit records of a hub after a position, oldest
+	// first.
 	Feedback(ctx context.Context, hub string, after int64, limit int) ([]Feedback, error)
 
 	// DropFeedback forgets records of a hub up to and including a position.
 	DropFeedback(ctx context.Context, hub string, upTo int64) error
-}
 
-// Due is an item whose time to live is over.
-type Due struct {
-	ID   causeway.Identity
-	Item Item
+	// ExpireFeedback forgets up to limit records of any hub that have expired
+	// at now and returns how many.
+	ExpireFeedback(ctx context.Context, now time.Time, limit int) (n int, err error)
 }

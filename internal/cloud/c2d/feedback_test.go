@@ -1,0 +1,75 @@
+package c2d_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/internal/cloud/c2d"
+)
+
+func TestFeedbackRules(t *testing.T) {
+	outcomes := map[c2d.Status]func(b *bench, m causeway.Message){
+		c2d.Success:          func(b *bench, m causeway.Message) { b.settle(dev, m, causeway.Accepted, 0) },
+		c2d.RejectedByDevice: func(b *bench, m causeway.Message) { b.settle(dev, m, causeway.Rejected, 0) },
+		c2d.DeliveryCountExceeded: func(b *bench, m causeway.Message) {
+			b.settle(dev, m, causeway.Released, 0)
+		},
+		c2d.Purged: func(b *bench, _ causeway.Message) {
+			if n, err := b.Purge(b.Context(), dev); n != 1 || err != nil {
+				b.Fatalf("Purge = %d, %v", n, err)
+			}
+		},
+		c2d.Expired: func(b *bench, m causeway.Message) {
+			b.Unlock(dev, m.Lock)
+			after(2 * time.Hour)
+		},
+	}
+	for status, cause := range outcomes {
+		for _, ack := range []causeway.Ack{causeway.AckNone, causeway.AckPositive, causeway.AckNegative, causeway.AckFull} {
+			t.Run(fmt.Sprintf("%s of %q", status, string(ack)), func(t *testing.T) {
+				policy := func(string) c2d.Policy { return c2d.Policy{MaxDeliveryCount: 1, FeedbackTTL: 3 * time.Hour} }
+				bubble(t, c2d.Options{Policy: policy}, func(b *bench) {
+					m := message("a")
+					m.Ack = ack
+					b.enqueue(dev, m)
+					cause(b, b.receive(dev, "a"))
+					b.depth(dev, 0)
+					got, err := b.store.Feedback(t.Context(), dev.Hub, 0, 10)
+					if err != nil {
+						t.Fatal(err)
+					}
+					wanted := ack == causeway.AckFull || (ack == causeway.AckPositive) == (status == c2d.Success) && ack != causeway.AckNone
+					if len(got) != 1 || !wanted {
+						if len(got) != 0 || wanted {
+							t.Fatalf("feedback %+v, wanted: %v", got, wanted)
+						}
+						return
+					}
+					f := got[0]
+					want := c2d.Feedback{Seq: f.Seq, OriginalMessageID: "a", Device: dev.Device, GenerationID: "gen-1", Status: status, Time: f.Time, Expires: f.Time.Add(3 * time.Hour)}
+					if d := cmp.Diff(want, f); d != "" {
+						t.Errorf("feedback (-want +got):\n%s", d)
+					}
+					if since := time.Since(f.Time); since < 0 || since > 2*time.Hour {
+						t.Errorf("feedback is of %v ago", since)
+					}
+				})
+			})
+		}
+	}
+}
+
+func TestFeedbackIsForgotten(t *testing.T) {
+	bubble(t, c2d.Options{Policy: func(string) c2d.Policy { return c2d.Policy{FeedbackTTL: 5 * time.Minute} }}, func(b *bench) {
+		b.enqueue(dev, message("a"))
+		b.settle(dev, b.receive(dev, "a"), causeway.Accepted, 0)
+		after(4 * time.Minute)
+		b.wantFeedback("a Success")
+		after(3 * time.Minute)
+		b.wantFeedback()
+	})
+}

@@ -1,0 +1,146 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/causeway-iot/causeway/internal/cloud/c2d"
+	"github.com/causeway-iot/causeway/internal/cloud/directory"
+	"github.com/causeway-iot/causeway/internal/cloud/registry"
+)
+
+// Options of a database. The zero value is useful.
+type Options struct {
+	Readers       int // reading connections at most; 0 means 4
+	MaxIdentities int // devices and modules of one hub; 0 means 1,000,000
+
+	// Observe is told of every group commit: how many changes it held, how
+	// long it took, and why it failed. It runs on the writing goroutine.
+	Observe func(changes int, took time.Duration, err error)
+
+	Log *slog.Logger // nil discards
+}
+
+// DB is an open state database. Its stores are safe for concurrent use.
+type DB struct {
+	path          string
+	maxIdentities int
+	readers       readers
+	writer        writer
+	closeOnce     sync.Once
+	closeErr      error
+}
+
+// Open opens the database file at path, which it creates with mode 0600 when
+// there is none, and brings its schema up to date. It refuses a schema newer
+// than the program, and a file of another program.
+func Open(ctx context.Context, path string, o Options) (*DB, error) {
+	if o.Readers <= 0 {
+		o.Readers = defaultReaders
+	}
+	if o.MaxIdentities <= 0 {
+		o.MaxIdentities = defaultMaxIdentities
+	}
+	if o.Observe == nil {
+		o.Observe = func(int, time.Duration, error) {}
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
+	}
+	if err := create(path); err != nil {
+		return nil, err
+	}
+	c, err := dial(ctx, path,
+		fmt.Sprintf("busy_timeout=%d", busyTimeout.Milliseconds()),
+		"journal_mode=WAL",
+		"synchronous=FULL",
+		"foreign_keys=ON",
+		"temp_store=MEMORY",
+		fmt.Sprintf("cache_size=-%d", writerCacheKiB),
+		fmt.Sprintf("wal_autocheckpoint=%d", checkpointPages),
+		fmt.Sprintf("journal_size_limit=%d", walKept),
+	)
+	if err != nil {
+		return nil, err
+	}
+	if err := migrate(c, path); err != nil {
+		return nil, errors.Join(err, c.close())
+	}
+	db := &DB{
+		path:          path,
+		maxIdentities: o.MaxIdentities,
+		readers:       newReaders(path, min(o.Readers, maxReaders)),
+		writer: writer{
+			conn:    c,
+			queue:   make(chan *change, maxQueue),
+			closing: make(chan struct{}),
+			stopped: make(chan struct{}),
+			observe: o.Observe,
+			log:     o.Log,
+		},
+	}
+	go db.writer.run()
+	if err := db.finishLeaving(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("open database %s: %w", path, err), db.Close())
+	}
+	return db, nil
+}
+
+// create makes an empty file that only its owner may read: it will hold sealed
+// keys and messages. SQLite gives the files beside it the same mode.
+func create(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, os.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("create database: %w", err)
+	}
+	if err := f.Close(); err != nil {
+		return fmt.Errorf("create database: %w", err)
+	}
+	return nil
+}
+
+// Registry returns the store of identities and twins.
+func (db *DB) Registry() registry.Store { return registryStore{db} }
+
+// Commands returns the store of cloud-to-device queues and feedback. Queues
+// belong to identities of [DB.Registry].
+func (db *DB) Commands() c2d.Store { return commandStore{db} }
+
+// Directory returns the store of hubs.
+func (db *DB) Directory() directory.Store { return directoryStore{db} }
+
+// Sessions returns the store of MQTT sessions. Sessions belong to identities of
+// [DB.Registry].
+func (db *DB) Sessions() *SessionStore { return &SessionStore{db} }
+
+// Close commits the changes that wait, copies the write-ahead log into the
+// database and closes it. Later calls of the stores fail. It is idempotent.
+func (db *DB) Close() error {
+	db.closeOnce.Do(func() {
+		close(db.writer.closing)
+		<-db.writer.stopped
+		errs := []error{db.readers.close()}
+		if err := db.writer.conn.script("PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
+			// Nothing is lost: the log is read again at the next start.
+			errs = append(errs, fmt.Errorf("checkpoint: %w", err))
+		}
+		errs = append(errs, db.writer.conn.close())
+		if err := errors.Join(errs...); err != nil {
+			db.closeErr = fmt.Errorf("close database %s: %w", db.path, err)
+		}
+	})
+	return db.closeErr
+}
