@@ -1,0 +1,5 @@
+//go:build race
+
+package cloudhub_test
+
+const raceEnabled = true

@@ -1,0 +1,36 @@
+package guard
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/causeway-iot/causeway"
+)
+
+// meterDevice times what the hub asks of a client.
+type meterDevice struct {
+	causeway.Device
+	meters atomic.Pointer[meters]
+}
+
+func (d *meterDevice) Deliver(ctx context.Context, m causeway.Message) error {
+	start := time.Now()
+	err := d.Device.Deliver(ctx, m)
+	d.meters.Load().done(opDeliver, start, err)
+	return err
+}
+
+func (d *meterDevice) Desired(ctx context.Context, p causeway.Patch) error {
+	start := time.Now()
+	err := d.Device.Desired(ctx, p)
+	d.meters.Load().done(opDesired, start, err)
+	return err
+}
+
+func (d *meterDevice) Invoke(ctx context.Context, c causeway.Call) (causeway.Result, error) {
+	start := time.Now()
+	r, err := d.Device.Invoke(ctx, c)
+	d.meters.Load().done(opInvoke, start, err)
+	return r, err
+}
