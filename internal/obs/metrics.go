@@ -17,6 +17,10 @@ type Head struct {
 	BytesIn     prometheus.Counter     // message bodies
 	BytesOut    prometheus.Counter
 	AckLatency  prometheus.Histogram // seconds from reading a message to acknowledging it
+
+	// Of heads that speak HTTP; empty for the others.
+	Requests       *prometheus.CounterVec   // answered, by "route" and "status"
+	RequestLatency *prometheus.HistogramVec // seconds, by "route"
 }
 
 // Hub is the metrics of one hub.
@@ -76,8 +80,14 @@ func (m maker) gauge(name, help string) prometheus.Gauge {
 	return c
 }
 
-func (m maker) vec(name, help, label string) *prometheus.CounterVec {
-	c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help, ConstLabels: m.labels}, []string{label})
+func (m maker) vec(name, help string, labels ...string) *prometheus.CounterVec {
+	c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help, ConstLabels: m.labels}, labels)
+	m.add(c)
+	return c
+}
+
+func (m maker) histogramVec(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+	c := prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, ConstLabels: m.labels, Buckets: buckets}, labels)
 	m.add(c)
 	return c
 }
@@ -101,6 +111,9 @@ func NewHead(reg prometheus.Registerer, name string) *Head {
 		BytesIn:     m.counter("causeway_head_message_bytes_in_total", "Bytes of message bodies received."),
 		BytesOut:    m.counter("causeway_head_message_bytes_out_total", "Bytes of message bodies sent."),
 		AckLatency:  m.histogram("causeway_head_ack_seconds", "Time from reading a message to acknowledging it.", latencyBuckets()),
+
+		Requests:       m.vec("causeway_head_http_requests_total", "HTTP requests answered, by route and status.", "route", "status"),
+		RequestLatency: m.histogramVec("causeway_head_http_request_seconds", "Time of an HTTP request.", latencyBuckets(), "route"),
 	}
 }
 

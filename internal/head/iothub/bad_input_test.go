@@ -1,0 +1,238 @@
+package iothub_test
+
+import (
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/internal/wire/sas"
+)
+
+// badInput is one row of what clients get wrong. The names are linked from
+// docs/bad-input.md.
+type badInput struct {
+	name string
+	do   request
+	code causeway.Code
+	says string // part of the message that tells what to mend
+}
+
+func with(header ...string) http.Header { return pairs(header) }
+
+// deviceKey is the key of device d of the table.
+var deviceKey = []byte(strings.Repeat("k", 32))
+
+func nested(depth int) string {
+	return strings.Repeat(`{"a":`, depth) + "1" + strings.Repeat("}", depth)
+}
+
+func badInputs() []badInput {
+	ownerKey, _ := base64.StdEncoding.DecodeString(string(key("iothubowner")))
+	soon := time.Now().Add(time.Hour)
+	get := func(authorization string) request {
+		return request{method: "GET", path: "/devices/d", header: with("Authorization", authorization)}
+	}
+	owner := token("iothubowner")
+	put := func(body string, header ...string) request {
+		return request{method: "PUT", path: "/devices/d", body: body, header: with(append(header, "If-Match", "*")...)}
+	}
+	create := func(body string) request { return request{method: "PUT", path: "/devices/new", body: body} }
+	patch := func(body string, header ...string) request {
+		return request{method: "PATCH", path: "/twins/d", body: body, header: with(header...)}
+	}
+	invoke := func(body string) request { return request{method: "POST", path: "/twins/d/methods", body: body} }
+	send := func(body string, header ...string) request {
+		return request{method: "POST", path: "/devices/d/messages/deviceBound", body: body, header: with(header...)}
+	}
+	const unauthorized, argument, json = causeway.IotHubUnauthorized, causeway.ArgumentInvalid, causeway.DeserializationError
+	return []badInput{
+		// Routing.
+		{"unknown host name", request{method: "GET", path: "/devices/d", host: "other.example.com"}, causeway.IotHubNotFound, "other.example.com"},
+		{"missing host name", request{method: "GET", path: "/devices/d", host: ":443"}, causeway.IotHubNotFound, ""},
+		{"unknown path", request{method: "GET", path: "/device/d"}, causeway.GenericNotFound, "/device/d"},
+		{"unknown method", request{method: "PATCH", path: "/devices/d"}, causeway.GenericMethodNotAllowed, "PATCH"},
+		{"slash hidden in an id", request{method: "GET", path: "/devices/d%2Fmodules"}, argument, "device id"},
+		{"id with a space", request{method: "GET", path: "/devices/a%20b"}, argument, "device id"},
+		{"id that is not UTF-8", request{method: "GET", path: "/devices/a%ff"}, argument, "device id"},
+		{"id of 129 characters", request{method: "GET", path: "/devices/" + strings.Repeat("x", 129)}, argument, "128"},
+		{"module id with a slash", request{method: "PUT", path: "/devices/d/modules/m%2Fn", body: "{}"}, argument, "module id"},
+
+		// api-version.
+		{"missing api-version", request{method: "GET", path: "/devices/d", raw: true}, causeway.InvalidProtocolVersion, "api-version is missing"},
+		{"api-version that is no date", request{method: "GET", path: "/devices/d?api-version=latest"}, causeway.InvalidProtocolVersion, "latest"},
+		{"api-version with an impossible date", request{method: "GET", path: "/devices/d?api-version=2021-02-30"}, causeway.InvalidProtocolVersion, "2021-02-30"},
+		{"api-version before the first", request{method: "GET", path: "/devices/d?api-version=2015-01-01"}, causeway.InvalidProtocolVersion, "2016-02-03"},
+		{"api-version with a tail", request{method: "GET", path: "/devices/d?api-version=2021-04-12;x"}, causeway.InvalidProtocolVersion, ""},
+		{"very long api-version", request{method: "GET", path: "/devices/d?api-version=2021-04-12-" + strings.Repeat("a", 5000)}, causeway.InvalidProtocolVersion, "…"},
+
+		// Authorization.
+		{"no Authorization header", get(""), unauthorized, "Authorization header missing"},
+		{"another scheme", get("Basic dXNlcjpwYXNz"), unauthorized, "SharedAccessSignature"},
+		{"bearer token", get("Bearer eyJhbGciOi.J9.x"), unauthorized, "SharedAccessSignature"},
+		{"empty signature", get("SharedAccessSignature "), unauthorized, ""},
+		{"signature without sr", get("SharedAccessSignature sig=AAAA&se=9999999999&skn=iothubowner"), unauthorized, ""},
+		{"signature without sig", get("SharedAccessSignature sr=myhub.example.com&se=9999999999&skn=iothubowner"), unauthorized, ""},
+		{"signature without se", get("SharedAccessSignature sr=myhub.example.com&sig=AAAA&skn=iothubowner"), unauthorized, ""},
+		{"expiry that is no number", get("SharedAccessSignature sr=myhub.example.com&sig=AAAA&se=soon&skn=iothubowner"), unauthorized, ""},
+		{"signature that is not base64", get("SharedAccessSignature sr=myhub.example.com&sig=!!&se=9999999999&skn=iothubowner"), unauthorized, ""},
+		{"field given twice", get(owner + "&skn=service"), unauthorized, ""},
+		{"huge token", get(owner + "&x=" + strings.Repeat("a", 100_000)), unauthorized, ""},
+		{"expired token", get(tokenFor("iothubowner", hubHost, -time.Hour)), unauthorized, ""},
+		{"token signed with another key", get(sas.Sign(hubHost, []byte("another key of enough bytes....."), "iothubowner", soon)), unauthorized, ""},
+		{"token of an unknown policy", get(sas.Sign(hubHost, ownerKey, "nobody", soon)), unauthorized, ""},
+		{"token with a changed resource", get(strings.Replace(owner, "myhub", "yourhub", 1)), unauthorized, ""},
+		{"token for another host", get(tokenFor("iothubowner", "other.example.com", time.Hour)), unauthorized, ""},
+		{"token for another device", get(tokenFor("iothubowner", hubHost+"/devices/e", time.Hour)), unauthorized, ""},
+		{"token for part of a segment", get(tokenFor("iothubowner", hubHost+"/dev", time.Hour)), unauthorized, ""},
+		{"token for a longer path", get(tokenFor("iothubowner", hubHost+"/devices/d/modules", time.Hour)), unauthorized, ""},
+		{"token of a policy without the right to read", get(token("device")), unauthorized, "RegistryRead"},
+		{"token of a policy without the right to write", put("{}", "Authorization", token("registryRead")), unauthorized, "RegistryWrite"},
+		{"token of a policy without the right to serve", patch("{}", "Authorization", token("registryReadWrite")), unauthorized, "ServiceConnect"},
+		{"device token where a policy is needed", get(sas.Sign(hubHost+"/devices/d", deviceKey, "", soon)), unauthorized, "skn"},
+		{"device token for its twin over the service API", request{method: "GET", path: "/twins/d", header: with("Authorization", sas.Sign(hubHost+"/devices/d", deviceKey, "", soon))}, unauthorized, "skn"},
+		{"device token of another device", request{method: "GET", path: "/devices/e/modules", header: with("Authorization", sas.Sign(hubHost+"/devices/d", deviceKey, "", soon))}, unauthorized, ""},
+		{"device token signed with another key", request{method: "GET", path: "/devices/d/modules", header: with("Authorization", sas.Sign(hubHost+"/devices/d", ownerKey, "", soon))}, unauthorized, ""},
+		{"device token of an unknown device", request{method: "GET", path: "/devices/ghost/modules", header: with("Authorization", sas.Sign(hubHost+"/devices/ghost", deviceKey, "", soon))}, unauthorized, ""},
+		{"device token of a disabled device", request{method: "GET", path: "/devices/off/modules", header: with("Authorization", sas.Sign(hubHost+"/devices/off", deviceKey, "", soon))}, unauthorized, ""},
+		{"expired device token", request{method: "GET", path: "/devices/d/modules", header: with("Authorization", sas.Sign(hubHost+"/devices/d", deviceKey, "", time.Now().Add(-time.Hour)))}, unauthorized, ""},
+
+		// JSON.
+		{"empty body", create(""), json, "empty"},
+		{"body of white space", create(" \r\n"), json, "empty"},
+		{"broken JSON", create("{\n  \"status\": enabled\n}"), json, "line 2, column 13"},
+		{"JSON cut off", create(`{"status":"ena`), json, "line 1"},
+		{"text after the JSON", create(`{} {}`), json, "column 4"},
+		{"null instead of an object", create(`null`), json, "null"},
+		{"array instead of an object", create(`[{}]`), json, "array"},
+		{"text instead of an object", create(`"{}"`), json, "string"},
+		{"number instead of text", create(`{"status":1}`), json, `"status"`},
+		{"number instead of null or text", create(`{"statusReason":1}`), json, `"statusReason"`},
+		{"text instead of a boolean", create(`{"capabilities":{"iotEdge":"yes"}}`), json, `"capabilities.iotEdge"`},
+		{"text instead of an array", create(`{"parentScopes":"x"}`), json, `"parentScopes"`},
+		{"body that is not UTF-8", create("{\"statusReason\":\"\xff\"}"), json, "column 18"},
+		{"deeply nested JSON", create(strings.Repeat("[", 200_000)), json, ""},
+		{"too large body", create(`{"statusReason":"` + strings.Repeat("x", causeway.MaxRequestBody) + `"}`), causeway.GenericRequestEntityTooLarge, fmt.Sprint(causeway.MaxRequestBody)},
+
+		// Identities.
+		{"device id of the body is another", create(`{"deviceId":"other"}`), argument, `"other"`},
+		{"device id differs in case", create(`{"deviceId":"NEW"}`), argument, `"NEW"`},
+		{"module id of the body is another", request{method: "PUT", path: "/devices/d/modules/m", body: `{"deviceId":"d","moduleId":"n"}`}, argument, `"n"`},
+		{"unknown status", create(`{"status":"paused"}`), argument, "paused"},
+		{"too long status reason", create(`{"statusReason":"` + strings.Repeat("x", 129) + `"}`), argument, "128"},
+		{"unknown authentication type", create(`{"authentication":{"type":"password"}}`), argument, "password"},
+		{"one key only", create(`{"authentication":{"symmetricKey":{"primaryKey":"AAAAAAAAAAAAAAAAAAAAAA=="}}}`), argument, "both"},
+		{"key that is not base64", create(`{"authentication":{"symmetricKey":{"primaryKey":"not base64","secondaryKey":"not base64"}}}`), argument, "base64"},
+		{"too short key", create(`{"authentication":{"symmetricKey":{"primaryKey":"AAAA","secondaryKey":"AAAA"}}}`), argument, "16"},
+		{"key of one star", create(`{"authentication":{"symmetricKey":{"primaryKey":"*","secondaryKey":"*"}}}`), argument, "base64"},
+		{"self-signed without thumbprint", create(`{"authentication":{"type":"selfSigned"}}`), argument, "thumbprint"},
+		{"thumbprint that is not hexadecimal", create(`{"authentication":{"type":"selfSigned","x509Thumbprint":{"primaryThumbprint":"xyz"}}}`), argument, "hexadecimal"},
+		{"unknown parent", create(`{"parentScopes":["ms-azure-iot-edge://ghost-1"]}`), causeway.InvalidDeviceScope, "ghost"},
+		{"two parents", create(`{"parentScopes":["a","b"]}`), causeway.InvalidDeviceScope, ""},
+		{"create what exists", request{method: "PUT", path: "/devices/d", body: `{}`}, causeway.DeviceAlreadyExists, ""},
+		{"update what does not exist", request{method: "PUT", path: "/devices/new", body: `{}`, header: with("If-Match", "*")}, causeway.DeviceNotFound, ""},
+		{"delete what does not exist", request{method: "DELETE", path: "/devices/new"}, causeway.DeviceNotFound, ""},
+		{"reserved module id", request{method: "PUT", path: "/devices/d/modules/$mine", body: `{}`}, causeway.SystemModuleModifyUnauthorizedAccess, "$"},
+		{"top of zero", request{method: "GET", path: "/devices?top=0"}, argument, "1 to 1000"},
+		{"top too large", request{method: "GET", path: "/devices?top=1001"}, argument, "1 to 1000"},
+		{"top that is no number", request{method: "GET", path: "/devices?top=all"}, argument, "all"},
+
+		// Etags.
+		{"stale etag of a device", request{method: "PUT", path: "/devices/d", body: `{}`, header: with("If-Match", `"MQ=="`)}, causeway.PreconditionFailed, ""},
+		{"stale etag at deletion", request{method: "DELETE", path: "/devices/d", header: with("If-Match", "MQ==")}, causeway.PreconditionFailed, ""},
+		{"stale etag of a twin", patch(`{}`, "If-Match", `"AAAAAAAAAAk="`), causeway.PreconditionFailed, ""},
+		{"weak stale etag of a twin", patch(`{}`, "If-Match", `W/"AAAAAAAAAAk="`), causeway.PreconditionFailed, ""},
+		{"etag that is none", patch(`{}`, "If-Match", `"`), causeway.PreconditionFailed, ""},
+
+		// Twins.
+		{"tags that are an array", patch(`{"tags":[]}`), json, "tags"},
+		{"properties that are text", patch(`{"properties":"x"}`), json, `"properties"`},
+		{"desired that is a number", patch(`{"properties":{"desired":1}}`), json, "desired"},
+		{"key with a dot", patch(`{"tags":{"a.b":1}}`), argument, "a.b"},
+		{"key with a dollar", patch(`{"properties":{"desired":{"$a":1}}}`), argument, "$a"},
+		{"key with a space", patch(`{"tags":{"a b":1}}`), argument, "a b"},
+		{"key with a control character", patch(`{"tags":{"a\u0001":1}}`), argument, ""},
+		{"key of 1025 bytes", patch(`{"tags":{"` + strings.Repeat("k", 1025) + `":1}}`), argument, ""},
+		{"string of 4097 bytes", patch(`{"tags":{"a":"` + strings.Repeat("x", 4097) + `"}}`), argument, ""},
+		{"nested too deeply", patch(`{"properties":{"desired":` + nested(causeway.MaxTwinDepth+2) + `}}`), argument, fmt.Sprint(causeway.MaxTwinDepth)},
+		{"integer out of range", patch(`{"tags":{"a":4503599627370496}}`), argument, ""},
+		{"null in an array", patch(`{"properties":{"desired":{"a":[null]}}}`), argument, ""},
+		{"tags over 8 KB", patch(`{"tags":{` + fill(3, 3000) + `}}`), argument, "8192"},
+		{"desired over 32 KB", patch(`{"properties":{"desired":{` + fill(12, 3000) + `}}}`), argument, "32768"},
+		{"twin of an unknown device", request{method: "GET", path: "/twins/ghost"}, causeway.DeviceNotFound, "ghost"},
+		{"twin of an unknown module", request{method: "GET", path: "/twins/d/modules/ghost"}, causeway.ModuleNotFound, "ghost"},
+
+		// Methods.
+		{"no method name", invoke(`{}`), causeway.ArgumentNull, "methodName"},
+		{"empty method name", invoke(`{"methodName":""}`), causeway.ArgumentNull, "methodName"},
+		{"method name that is a number", invoke(`{"methodName":1}`), json, `"methodName"`},
+		{"method name of 101 characters", invoke(`{"methodName":"` + strings.Repeat("m", 101) + `"}`), argument, "100"},
+		{"response time-out too short", invoke(`{"methodName":"m","responseTimeoutInSeconds":4}`), argument, "5 to 300"},
+		{"response time-out too long", invoke(`{"methodName":"m","responseTimeoutInSeconds":301}`), argument, "5 to 300"},
+		{"response time-out that overflows", invoke(`{"methodName":"m","responseTimeoutInSeconds":9223372036}`), argument, "5 to 300"},
+		{"negative connect time-out", invoke(`{"methodName":"m","connectTimeoutInSeconds":-1}`), argument, "0 to 300"},
+		{"connect time-out too long", invoke(`{"methodName":"m","connectTimeoutInSeconds":301}`), argument, "0 to 300"},
+		{"connect time-out that is text", invoke(`{"methodName":"m","connectTimeoutInSeconds":"10"}`), json, `"connectTimeoutInSeconds"`},
+		{"payload over 128 KB", invoke(`{"methodName":"m","payload":"` + strings.Repeat("x", causeway.MaxMethodPayload) + `"}`), causeway.MessageTooLarge, fmt.Sprint(causeway.MaxMethodPayload)},
+		{"method request far too large", invoke(`{"methodName":"m","payload":"` + strings.Repeat("x", 2*causeway.MaxMethodPayload) + `"}`), causeway.GenericRequestEntityTooLarge, ""},
+
+		// Commands.
+		{"command over 64 KB", send(strings.Repeat("x", causeway.MaxCommandSize+1)), causeway.MessageTooLarge, fmt.Sprint(causeway.MaxCommandSize)},
+		{"command over 64 KB with its properties", send(strings.Repeat("x", causeway.MaxCommandSize), "iothub-app-a", "1"), causeway.MessageTooLarge, ""},
+		{"unknown acknowledgement", send("x", "iothub-ack", "maybe"), argument, "maybe"},
+		{"expiry that is no time", send("x", "iothub-expiry", "tomorrow"), argument, "tomorrow"},
+		{"expiry beyond two days", send("x", "iothub-expiry", time.Now().Add(72*time.Hour).UTC().Format(time.RFC3339)), causeway.InvalidMessageExpiryTime, ""},
+		{"message id of 129 characters", send("x", "iothub-messageid", strings.Repeat("m", 129)), argument, "128"},
+		{"message id with a space", send("x", "iothub-messageid", "a b"), argument, ""},
+		{"command to an unknown device", request{method: "POST", path: "/devices/ghost/messages/deviceBound"}, causeway.DeviceNotFound, "ghost"},
+		{"lock token that is none", request{method: "DELETE", path: "/devices/d/messages/deviceBound/abc"}, argument, "abc"},
+		{"lock token of zeros", request{method: "DELETE", path: "/devices/d/messages/deviceBound/00000000-0000-0000-0000-000000000000"}, argument, ""},
+		{"lock that is gone", request{method: "DELETE", path: "/devices/d/messages/deviceBound/00000000-0000-0000-0000-000000000001"}, causeway.DeviceMessageLockLost, ""},
+		{"receive with a service token", request{method: "GET", path: "/devices/d/messages/deviceBound", header: with("Authorization", token("service"))}, unauthorized, "DeviceConnect"},
+		{"receive for an unknown device", request{method: "GET", path: "/devices/ghost/messages/deviceBound", header: with("Authorization", token("device"))}, causeway.DeviceNotFound, "ghost"},
+	}
+}
+
+// fill returns n members with strings of a length.
+func fill(n, length int) string {
+	members := make([]string, n)
+	for i := range members {
+		members[i] = fmt.Sprintf(`"k%d":"%s"`, i, strings.Repeat("x", length))
+	}
+	return strings.Join(members, ",")
+}
+
+// TestBadInput holds the answers to wrong requests to their codes, and checks
+// that none of them changed anything.
+func TestBadInput(t *testing.T) {
+	for _, tc := range badInputs() {
+		t.Run(tc.name, func(t *testing.T) {
+			w := newWorld(t)
+			k := base64.StdEncoding.EncodeToString(deviceKey)
+			body := `{"authentication":{"symmetricKey":{"primaryKey":"` + k + `","secondaryKey":"` + k + `"}}}`
+			w.put("/devices/d", body).want(200)
+			w.put("/devices/e", body).want(200)
+			w.put("/devices/off", body).want(200)
+			w.put("/devices/off", `{"status":"disabled"}`, "If-Match", "*").want(200)
+			device, twin := w.get("/devices/d").body, w.get("/twins/d").body
+
+			a := w.do(tc.do).refused(tc.code)
+			if msg := strings.ReplaceAll(a.text("Message"), `\"`, `"`); !strings.Contains(msg, tc.says) {
+				t.Errorf("message %q does not say %q", msg, tc.says)
+			}
+			if len(a.body) > 2000 {
+				t.Errorf("an error of %d bytes", len(a.body))
+			}
+			if got := w.get("/devices/d").body; string(got) != string(device) {
+				t.Errorf("device changed: %s\nwas %s", got, device)
+			}
+			if got := w.get("/twins/d").body; string(got) != string(twin) {
+				t.Errorf("twin changed: %s\nwas %s", got, twin)
+			}
+			w.get("/devices/new").refused(causeway.DeviceNotFound)
+		})
+	}
+}

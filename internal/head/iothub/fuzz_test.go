@@ -1,0 +1,111 @@
+package iothub_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/internal/head/iothub"
+)
+
+// FuzzPath: whatever is matched has ids that lead back to the same route.
+func FuzzPath(f *testing.F) {
+	for _, p := range []string{
+		"/devices", "/devices/", "/devices/d", "/devices/a%2Fb", "/Devices/d/modules/m/", "/twins/%24x/methods", "/devices/d/messages/deviceBound/x/abandon",
+		"//devices", "/devices/%", "/devices/%zz", "/%64evices/d", "/devices/d?x=/y", "/statistics/devices", "/devices/../d",
+	} {
+		f.Add("GET", p)
+		f.Add("DELETE", p)
+	}
+	f.Fuzz(func(t *testing.T, method, path string) {
+		u, err := url.ParseRequestURI(path)
+		if err != nil {
+			return
+		}
+		name, pattern, device, module, lock, _ := iothub.Match(method, u)
+		if name == "" {
+			return
+		}
+		back := strings.NewReplacer("{deviceId}", url.PathEscape(device), "{moduleId}", url.PathEscape(module), "{lockToken}", url.PathEscape(lock)).Replace(pattern)
+		u2, err := url.ParseRequestURI(back)
+		if err != nil {
+			t.Fatalf("%q became %q: %v", path, back, err)
+		}
+		name2, _, device2, module2, lock2, _ := iothub.Match(method, u2)
+		if name2 != name || device2 != device || module2 != module || lock2 != lock {
+			t.Fatalf("%q is %s %q %q %q, %q is %s %q %q %q", path, name, device, module, lock, back, name2, device2, module2, lock2)
+		}
+	})
+}
+
+// FuzzLock: what is read as a lock token is written as the same.
+func FuzzLock(f *testing.F) {
+	f.Add("01234567-89ab-cdef-0123-456789abcdef")
+	f.Add(`"01234567-89AB-cdef-0123-456789abcdef"`)
+	f.Add("")
+	f.Fuzz(func(t *testing.T, s string) {
+		l, ok := iothub.ParseLock(s)
+		if ok && !strings.EqualFold(iothub.LockText(l), strings.Trim(s, `"`)) {
+			t.Fatalf("%q became %q", s, iothub.LockText(l))
+		}
+	})
+}
+
+// FuzzMessageHeader: a message has no more properties than there were headers,
+// and names in lower case.
+func FuzzMessageHeader(f *testing.F) {
+	f.Add("iothub-app-Name", "v", "2024-01-01T00:00:00Z", "full", "W/\"x\"")
+	f.Add("iothub-app-", "v", "1", "NONE", "*")
+	f.Fuzz(func(t *testing.T, name, value, expiry, ack, match string) {
+		h := http.Header{}
+		h.Set(name, value)
+		h.Set("iothub-expiry", expiry)
+		h.Set("iothub-ack", ack)
+		h.Set("If-Match", match)
+		m, err := iothub.ReadMessage(h)
+		if err == nil && len(m.Properties) > 1 {
+			t.Fatalf("%d properties of one header", len(m.Properties))
+		}
+		if got := iothub.IfMatch(h); len(got) > len(match) {
+			t.Fatalf("If-Match %q became %q", match, got)
+		}
+	})
+}
+
+// FuzzBody: no body makes a handler panic or fail on our side, whatever the
+// operation.
+func FuzzBody(f *testing.F) {
+	for _, b := range []string{
+		`{}`, `null`, `[]`, `{"deviceId":"d","status":"enabled","authentication":{"type":"sas","symmetricKey":{"primaryKey":"","secondaryKey":null}}}`,
+		`{"tags":{"a":null},"properties":{"desired":{"b":[1,{"c":"é"}]}}}`, `{"methodName":"m","payload":{"x":1},"responseTimeoutInSeconds":5}`,
+		`{"statusReason":null,"parentScopes":["x"],"deviceScope":""}`, "{\"a\":\"\xff\"}", `{"tags":{"a":1e400}}`,
+	} {
+		f.Add([]byte(b), uint8(0))
+		f.Add([]byte(b), uint8(3))
+	}
+	w := newWorld(&testing.T{})
+	w.hub.answering(causeway.Result{Status: 200}, nil)
+	owner := token("iothubowner")
+	targets := []struct{ method, path string }{
+		{"PUT", "/devices/d"}, {"PUT", "/devices/d/modules/m"}, {"PATCH", "/twins/d"}, {"PUT", "/twins/d"}, {"POST", "/twins/d/methods"}, {"POST", "/devices/d/messages/deviceBound"},
+	}
+	f.Fuzz(func(t *testing.T, body []byte, which uint8) {
+		to := targets[int(which)%len(targets)]
+		for _, match := range []string{"", "*"} {
+			r := httptest.NewRequest(to.method, to.path+"?"+version, strings.NewReader(string(body)))
+			r.Host = hubHost
+			r.Header.Set("Authorization", owner)
+			if match != "" {
+				r.Header.Set("If-Match", match)
+			}
+			rec := httptest.NewRecorder()
+			w.handler.ServeHTTP(rec, r)
+			if rec.Code >= 500 {
+				t.Fatalf("%s %s %q: %d %s", to.method, to.path, body, rec.Code, rec.Body)
+			}
+		}
+	})
+}

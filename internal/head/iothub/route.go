@@ -1,0 +1,165 @@
+package iothub
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/internal/core/auth"
+)
+
+// route is one operation of the API. Patterns are matched segment by segment:
+// literal segments without case (clients spell deviceBound in two ways), and
+// {name} against any one segment, decoded exactly once. ServeMux does neither.
+type route struct {
+	name    string // operationId in api/openapi/iothub.yaml
+	method  string
+	pattern string
+	form    errorForm
+
+	// rights is what a policy needs. Holding any one of them is enough: to
+	// write identities includes to read them.
+	rights auth.Rights
+	// self says that a device may also call with its own key or certificate.
+	self bool
+
+	handle func(*handler, *call) (reply, error)
+}
+
+const (
+	mayRead  = auth.RegistryRead | auth.RegistryWrite
+	mayWrite = auth.RegistryWrite
+	service  = auth.ServiceConnect
+	device   = auth.DeviceConnect
+)
+
+// routes is the whole API.
+var routes = []route{
+	{name: "listDevices", method: "GET", pattern: "/devices", rights: mayRead, handle: (*handler).listDevices},
+	{name: "getDevice", method: "GET", pattern: "/devices/{deviceId}", rights: mayRead, handle: (*handler).getIdentity},
+	{name: "putDevice", method: "PUT", pattern: "/devices/{deviceId}", rights: mayWrite, handle: (*handler).putIdentity},
+	{name: "deleteDevice", method: "DELETE", pattern: "/devices/{deviceId}", rights: mayWrite, handle: (*handler).deleteIdentity},
+
+	{name: "listModules", method: "GET", pattern: "/devices/{deviceId}/modules", rights: mayRead, self: true, handle: (*handler).listModules},
+	{name: "getModule", method: "GET", pattern: "/devices/{deviceId}/modules/{moduleId}", rights: mayRead, self: true, handle: (*handler).getIdentity},
+	{name: "putModule", method: "PUT", pattern: "/devices/{deviceId}/modules/{moduleId}", rights: mayWrite, self: true, handle: (*handler).putIdentity},
+	{name: "deleteModule", method: "DELETE", pattern: "/devices/{deviceId}/modules/{moduleId}", rights: mayWrite, self: true, handle: (*handler).deleteIdentity},
+
+	{name: "deviceStatistics", method: "GET", pattern: "/statistics/devices", rights: mayRead, handle: (*handler).deviceStatistics},
+	{name: "serviceStatistics", method: "GET", pattern: "/statistics/service", rights: mayRead, handle: (*handler).serviceStatistics},
+
+	{name: "getTwin", method: "GET", pattern: "/twins/{deviceId}", form: formB, rights: service, handle: (*handler).getTwin},
+	{name: "patchTwin", method: "PATCH", pattern: "/twins/{deviceId}", form: formB, rights: service, handle: (*handler).patchTwin},
+	{name: "replaceTwin", method: "PUT", pattern: "/twins/{deviceId}", form: formB, rights: service, handle: (*handler).replaceTwin},
+	{name: "getModuleTwin", method: "GET", pattern: "/twins/{deviceId}/modules/{moduleId}", form: formB, rights: service, handle: (*handler).getTwin},
+	{name: "patchModuleTwin", method: "PATCH", pattern: "/twins/{deviceId}/modules/{moduleId}", form: formB, rights: service, handle: (*handler).patchTwin},
+	{name: "replaceModuleTwin", method: "PUT", pattern: "/twins/{deviceId}/modules/{moduleId}", form: formB, rights: service, handle: (*handler).replaceTwin},
+
+	{name: "invokeMethod", method: "POST", pattern: "/twins/{deviceId}/methods", form: formB, rights: service, handle: (*handler).invoke},
+	{name: "invokeModuleMethod", method: "POST", pattern: "/twins/{deviceId}/modules/{moduleId}/methods", form: formB, rights: service, handle: (*handler).invoke},
+
+	{name: "sendCommand", method: "POST", pattern: "/devices/{deviceId}/messages/deviceBound", rights: service, handle: (*handler).sendCommand},
+	{name: "sendModuleCommand", method: "POST", pattern: "/devices/{deviceId}/modules/{moduleId}/messages/deviceBound", rights: service, handle: (*handler).sendCommand},
+	{name: "purgeCommands", method: "DELETE", pattern: "/devices/{deviceId}/commands", rights: service, handle: (*handler).purgeCommands},
+
+	{name: "receiveCommand", method: "GET", pattern: "/devices/{deviceId}/messages/deviceBound", rights: device, self: true, handle: (*handler).receiveCommand},
+	{name: "completeCommand", method: "DELETE", pattern: "/devices/{deviceId}/messages/deviceBound/{lockToken}", rights: device, self: true, handle: (*handler).completeCommand},
+	{name: "abandonCommand", method: "POST", pattern: "/devices/{deviceId}/messages/deviceBound/{lockToken}/abandon", rights: device, self: true, handle: (*handler).abandonCommand},
+}
+
+// patterns holds the segments of every route's pattern.
+var patterns = func() [][]string {
+	p := make([][]string, len(routes))
+	for i := range routes {
+		p[i] = strings.Split(routes[i].pattern[1:], "/")
+	}
+	return p
+}()
+
+// params are the decoded variable segments of a path.
+type params struct{ device, module, lock string }
+
+// match finds the route of a request. When a path is known but not with this
+// method, r is nil and allow lists the methods it has. A path with an escape
+// that cannot be decoded matches nothing.
+func match(method string, u *url.URL) (r *route, p params, allow []string) {
+	segments, ok := split(u)
+	if !ok {
+		return nil, p, nil
+	}
+	for i := range routes {
+		p, ok := matchPattern(patterns[i], segments)
+		if !ok {
+			continue
+		}
+		if routes[i].method == method {
+			return &routes[i], p, nil
+		}
+		allow = append(allow, routes[i].method)
+	}
+	return nil, p, allow
+}
+
+// maxSegments is one more than the longest pattern has.
+const maxSegments = 8
+
+// split takes the path apart at its real slashes and decodes each segment once,
+// so that %2F stays inside an id. One trailing slash is ignored.
+func split(u *url.URL) ([]string, bool) {
+	path := strings.TrimSuffix(strings.TrimPrefix(u.EscapedPath(), "/"), "/")
+	segments := strings.SplitN(path, "/", maxSegments)
+	for i, s := range segments {
+		d, err := url.PathUnescape(s)
+		if err != nil || d == "" {
+			return nil, false
+		}
+		segments[i] = d
+	}
+	return segments, true
+}
+
+func matchPattern(pattern, segments []string) (p params, ok bool) {
+	if len(pattern) != len(segments) {
+		return p, false
+	}
+	for i, want := range pattern {
+		switch want {
+		case "{deviceId}":
+			p.device = segments[i]
+		case "{moduleId}":
+			p.module = segments[i]
+		case "{lockToken}":
+			p.lock = segments[i]
+		default:
+			if !strings.EqualFold(want, segments[i]) {
+				return p, false
+			}
+		}
+	}
+	return p, true
+}
+
+func (p params) identity(hub string) causeway.Identity {
+	return causeway.Identity{Hub: hub, Device: p.device, Module: p.module}
+}
+
+// label names a route in metrics; nil is everything unknown.
+func (r *route) label() string {
+	if r == nil {
+		return "unknown"
+	}
+	return r.name
+}
+
+// ifMatch returns the condition of a request as the registry wants it: "" for
+// none, "*", or the bare text of an etag. Clients send an etag bare, quoted or
+// weak, and the star bare or quoted.
+func ifMatch(h http.Header) string {
+	v := strings.TrimSpace(h.Get("If-Match"))
+	v = strings.TrimPrefix(v, "W/")
+	if len(v) >= 2 && v[0] == '"' && v[len(v)-1] == '"' {
+		v = v[1 : len(v)-1]
+	}
+	return v
+}

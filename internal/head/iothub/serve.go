@@ -1,0 +1,260 @@
+package iothub
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/internal/cloud/registry"
+	"github.com/causeway-iot/causeway/internal/obs"
+	"github.com/causeway-iot/causeway/internal/wire/sas"
+)
+
+// call is one request on its way through the head.
+type call struct {
+	w       http.ResponseWriter
+	r       *http.Request
+	arrived time.Time
+	request string // id, hex
+	route   *route
+	params  params
+	host    string // asked for, without port
+	hub     Hub
+	id      causeway.Identity // of the path; Device is "" when it names none
+	who     string            // who was authorised, for the log
+}
+
+// reply is a successful answer. Body is JSON unless raw is set.
+type reply struct {
+	status int
+	etag   string // without quotes; "" for none
+	header http.Header
+	body   []byte
+	raw    bool
+}
+
+// json puts v into the body. It fails only when what is stored is not JSON.
+func (rep reply) json(v any) (reply, error) {
+	body, err := marshal(v)
+	if err != nil {
+		return reply{}, fmt.Errorf("render the reply: %w", err)
+	}
+	rep.body = body
+	return rep, nil
+}
+
+// ServeHTTP answers one request.
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c := &call{w: w, r: r, arrived: time.Now(), request: newRequestID()}
+	var allow []string
+	c.route, c.params, allow = match(r.Method, r.URL)
+	if c.route == nil && allow == nil && h.fallback != nil {
+		h.fallback.ServeHTTP(w, r)
+		return
+	}
+	end := h.span(c)
+	status, err := h.serve(c, allow)
+	end(status, err)
+	h.metrics.Requests.WithLabelValues(c.route.label(), strconv.Itoa(status)).Inc()
+	h.metrics.RequestLatency.WithLabelValues(c.route.label()).Observe(time.Since(c.arrived).Seconds())
+	h.note(c, status, err)
+}
+
+// serve answers and returns the status it answered with.
+func (h *handler) serve(c *call, allow []string) (int, error) {
+	c.w.Header().Set("x-ms-request-id", c.request)
+	limitBody(c)
+	rep, err := h.dispatch(c, allow)
+	if err != nil {
+		h.metrics.Refused.WithLabelValues(causeway.CodeOf(err).Name()).Inc()
+		return h.writeError(c, err), err
+	}
+	return h.write(c, rep), nil
+}
+
+// dispatch checks what every route checks, then calls the route's handler.
+func (h *handler) dispatch(c *call, allow []string) (reply, error) {
+	if c.route == nil && allow != nil {
+		c.w.Header().Set("Allow", strings.Join(allow, ", "))
+		return reply{}, causeway.Errorf(causeway.GenericMethodNotAllowed, "iothub.route",
+			"method %s is not allowed here, allowed: %s", clip(c.r.Method), strings.Join(allow, ", "))
+	}
+	if c.route == nil {
+		return reply{}, causeway.Errorf(causeway.GenericNotFound, "iothub.route",
+			"no such operation: %s %s", clip(c.r.Method), clip(c.r.URL.EscapedPath()))
+	}
+	c.host = strings.ToLower(sas.Host(c.r.Host))
+	hub, ok := h.hubs(c.host)
+	if !ok {
+		return reply{}, causeway.Errorf(causeway.IotHubNotFound, "iothub.route",
+			"IoT hub not found: no hub answers to the host name %q", clip(c.host))
+	}
+	c.hub, c.id = hub, c.params.identity(hub.Name())
+	if err := checkVersion(c.r); err != nil {
+		return reply{}, err
+	}
+	if err := checkIDs(c.id); err != nil {
+		return reply{}, err
+	}
+	if err := h.authorize(c); err != nil {
+		return reply{}, err
+	}
+	return c.route.handle(h, c)
+}
+
+// checkIDs refuses ids that no identity can have, before anybody is asked who
+// they are: it says nothing of which ones exist.
+func checkIDs(id causeway.Identity) error {
+	for _, part := range []struct{ name, id string }{{"device", id.Device}, {"module", id.Module}} {
+		if part.id != "" && !registry.ValidID(part.id) {
+			return causeway.Errorf(causeway.ArgumentInvalid, "iothub.route",
+				"the %s id %q in the path is not one: an id has 1 to %d ASCII letters, digits and characters of - . %% _ * ? ! ( ) , : = @ $ '",
+				part.name, clip(part.id), causeway.MaxIDLength)
+		}
+	}
+	return nil
+}
+
+// oldestVersion is the first published version of the API.
+const oldestVersion = "2016-02-03"
+
+// checkVersion accepts any date from the first version on, with or without a
+// suffix such as -preview: what clients send goes from 2016 to years ahead.
+func checkVersion(r *http.Request) error {
+	v := r.URL.Query().Get("api-version")
+	if v == "" {
+		return causeway.Errorf(causeway.InvalidProtocolVersion, "iothub.version",
+			"the query parameter api-version is missing, give a date such as api-version=2021-04-12")
+	}
+	date := v
+	if len(v) > len(time.DateOnly) {
+		date = v[:len(time.DateOnly)]
+		if suffix := v[len(time.DateOnly):]; suffix[0] != '-' || len(suffix) > 32 || !isWord(suffix[1:]) {
+			date = ""
+		}
+	}
+	if _, err := time.Parse(time.DateOnly, date); err != nil || date < oldestVersion {
+		return causeway.Errorf(causeway.InvalidProtocolVersion, "iothub.version",
+			"api-version %q is not a date from %s on, such as 2021-04-12", clip(v), oldestVersion)
+	}
+	return nil
+}
+
+func isWord(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if c := s[i] | 0x20; (c < 'a' || c > 'z') && (s[i] < '0' || s[i] > '9') && s[i] != '-' {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// write sends a reply.
+func (h *handler) write(c *call, rep reply) int {
+	head := c.w.Header()
+	for k, v := range rep.header {
+		head[k] = v // as spelled: some clients compare header names with case
+	}
+	if rep.etag != "" {
+		head["ETag"] = []string{`"` + rep.etag + `"`}
+	}
+	if len(rep.body) > 0 && !rep.raw {
+		head.Set("Content-Type", "application/json; charset=utf-8")
+	}
+	if rep.status != http.StatusNoContent {
+		head.Set("Content-Length", strconv.Itoa(len(rep.body)))
+	}
+	h.send(c, rep.status, rep.body)
+	return rep.status
+}
+
+// send writes status and body. A client that does not take its reply in time
+// loses the connection; there is nobody to tell.
+func (h *handler) send(c *call, status int, body []byte) {
+	head := c.w.Header()
+	head.Set("Cache-Control", "no-store")
+	head.Set("X-Content-Type-Options", "nosniff")
+	deadline := http.NewResponseController(c.w)
+	// Not every ResponseWriter has deadlines; those of net/http do.
+	_ = deadline.SetWriteDeadline(time.Now().Add(replyTimeout))
+	c.w.WriteHeader(status)
+	if _, err := c.w.Write(body); err != nil && len(body) > 0 {
+		h.log.Debug("reply not taken", obs.KeyRequest, c.request, obs.KeyError, err)
+	}
+}
+
+// note writes the request to the log: faults of ours loudly, all else for
+// developers. Reads and refusals are counted in metrics instead.
+func (h *handler) note(c *call, status int, err error) {
+	level := slog.LevelDebug
+	if status >= 500 && status != http.StatusGatewayTimeout && status != http.StatusBadGateway && c.r.Context().Err() == nil {
+		level = slog.LevelError
+	}
+	if !h.log.Enabled(c.r.Context(), level) {
+		return
+	}
+	attrs := []slog.Attr{
+		slog.String(obs.KeyRequest, c.request), slog.String(obs.KeyMethod, clip(c.r.Method)),
+		slog.String(obs.KeyRoute, c.route.label()), slog.Int(obs.KeyStatus, status),
+		slog.Duration(obs.KeyTook, time.Since(c.arrived)), slog.String(obs.KeyRemote, c.r.RemoteAddr),
+	}
+	if c.id.Device != "" {
+		attrs = append(attrs, slog.Any(obs.KeyID, c.id))
+	} else if c.id.Hub != "" {
+		attrs = append(attrs, slog.String(obs.KeyHub, c.id.Hub))
+	}
+	if err != nil {
+		attrs = append(attrs, slog.String(obs.KeyCode, causeway.CodeOf(err).Name()), slog.Any(obs.KeyError, err))
+	}
+	h.log.LogAttrs(c.r.Context(), level, "request", attrs...)
+}
+
+// audit records a change of the registry.
+func (h *handler) audit(c *call, what string) {
+	h.log.Info(what, obs.KeyID, c.id, "by", c.who, obs.KeyRequest, c.request, obs.KeyRemote, c.r.RemoteAddr)
+}
+
+// span starts a trace span for the request, continuing the caller's trace.
+func (h *handler) span(c *call) (end func(status int, err error)) {
+	if h.tracer == nil {
+		return func(int, error) {}
+	}
+	ctx := propagation.TraceContext{}.Extract(c.r.Context(), propagation.HeaderCarrier(c.r.Header))
+	ctx, span := h.tracer.Start(ctx, "iothub."+c.route.label(), trace.WithSpanKind(trace.SpanKindServer),
+		trace.WithAttributes(attribute.String("http.request.method", c.r.Method), attribute.String("causeway.request", c.request)))
+	c.r = c.r.WithContext(ctx)
+	return func(status int, err error) {
+		span.SetAttributes(attribute.Int("http.response.status_code", status),
+			attribute.String("causeway.hub", c.id.Hub), attribute.String("causeway.device", c.id.Device))
+		if err != nil && status >= 500 {
+			span.SetStatus(codes.Error, causeway.CodeOf(err).Name())
+		}
+		span.End()
+	}
+}
+
+func newRequestID() string {
+	var b [16]byte
+	rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
+
+// clip shortens text of a client that is repeated in a message or a log line.
+func clip(s string) string {
+	const most = 200
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "") + "…"
+	}
+	return s
+}
