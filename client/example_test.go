@@ -1,0 +1,112 @@
+package client_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"os"
+
+	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/client"
+)
+
+// A device connects, sends telemetry, and answers what the cloud asks.
+func ExampleConnect() {
+	pem, err := os.ReadFile("causeway-data/ca/ca.pem")
+	if err != nil {
+		log.Fatal(err)
+	}
+	roots, err := client.LoadCA(pem)
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx := context.Background()
+	d, err := client.Connect(ctx, client.DeviceOptions{
+		Options:          client.Options{RootCAs: roots},
+		ConnectionString: os.Getenv("DEVICE_CONNECTION_STRING"),
+		Commands: func(_ context.Context, m *causeway.Message) error {
+			fmt.Printf("command: %s\n", m.Body)
+			return nil // acknowledges it
+		},
+		Methods: func(_ context.Context, c causeway.Call) (causeway.Result, error) {
+			return causeway.Result{Status: 200, Payload: c.Payload}, nil
+		},
+		Desired: func(_ context.Context, p causeway.Patch) {
+			fmt.Printf("desired version %d: %s\n", p.Version, p.Properties)
+		},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer d.Close()
+
+	// Returns when the message is on the hub's stable storage.
+	err = d.Send(ctx, &causeway.Message{
+		Body:        []byte(`{"temperature":21.5}`),
+		ContentType: "application/json", ContentEncoding: "utf-8",
+		Properties: []causeway.Property{{Key: "alert", Value: "false"}},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+}
+
+// Many messages are under way at once; Flush waits for the last.
+func ExampleDevice_SendAsync() {
+	ctx := context.Background()
+	d, err := client.Connect(ctx, client.DeviceOptions{ConnectionString: os.Getenv("DEVICE_CONNECTION_STRING"), InFlight: 50})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer d.Close()
+	for i := range 1000 {
+		m := &causeway.Message{Body: fmt.Appendf(nil, `{"n":%d}`, i)}
+		err := d.SendAsync(ctx, m, func(err error) {
+			if err != nil {
+				log.Printf("message %d: %v", i, err)
+			}
+		})
+		if err != nil {
+			log.Fatal(err)
+		}
+	}
+	if err := d.Flush(ctx); err != nil {
+		log.Fatal(err)
+	}
+}
+
+// A back end registers a device and calls a method of it.
+func ExampleService() {
+	ctx := context.Background()
+	s, err := client.NewService(os.Getenv("SERVICE_CONNECTION_STRING"), client.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer s.Close()
+
+	d, err := s.CreateDevice(ctx, client.DeviceIdentity{DeviceID: "pump-7", Status: "enabled"})
+	if causeway.CodeOf(err) == causeway.DeviceAlreadyExists {
+		d, err = s.Device(ctx, "pump-7")
+	}
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(client.ConnectionString(s.Host(), d.DeviceID, "", d.Authentication))
+
+	res, err := s.Invoke(ctx, "pump-7", "", client.MethodCall{Name: "reboot", Payload: []byte(`{"delay":5}`)})
+	switch {
+	case causeway.CodeOf(err) == causeway.DeviceNotOnline:
+		fmt.Println("not now")
+	case err != nil:
+		log.Fatal(err)
+	default:
+		fmt.Println(res.Status, string(res.Payload))
+	}
+}
+
+// What a device is configured with, from its identity.
+func ExampleConnectionString() {
+	auth := &client.Authentication{Type: "sas", SymmetricKey: &client.SymmetricKey{PrimaryKey: "c2VjcmV0"}}
+	fmt.Println(client.ConnectionString("hub.example.com", "pump-7", "", auth))
+	// Output: HostName=hub.example.com;DeviceId=pump-7;SharedAccessKey=c2VjcmV0
+}

@@ -1,0 +1,315 @@
+// Package cloud assembles a running cloud from its parts: listeners, the local
+// certificate authority, the database, the event logs, the services, the hubs
+// and the protocol heads. It is the only place that knows all of them; what
+// each does is its own business.
+//
+// A cloud is made by [New], which opens everything that can fail, and runs
+// until the context of [Cloud.Run] ends.
+package cloud
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	promcollectors "github.com/prometheus/client_golang/prometheus/collectors"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/client"
+	"github.com/causeway-iot/causeway/internal/app/config"
+	"github.com/causeway-iot/causeway/internal/app/state"
+	"github.com/causeway-iot/causeway/internal/cloud/c2d"
+	"github.com/causeway-iot/causeway/internal/cloud/directory"
+	"github.com/causeway-iot/causeway/internal/cloud/registry"
+	"github.com/causeway-iot/causeway/internal/core/secret"
+	"github.com/causeway-iot/causeway/internal/driver/sqlite"
+	"github.com/causeway-iot/causeway/internal/hub/cloudhub"
+	"github.com/causeway-iot/causeway/internal/obs"
+)
+
+// Options are what a cloud needs besides its configuration.
+type Options struct {
+	Log      *slog.Logger
+	Hostname string // of the machine, for the certificate; "" when unknown
+	Version  string
+	// Fallback lets HTTPS move to [Fallback] when its port may not be bound.
+	Fallback bool
+	// Listen opens listeners; nil asks the system.
+	Listen ListenFunc
+	// Devices are created on the first hub when they do not exist.
+	Devices []string
+	// Tracer gets the spans in place of the collector that the configuration
+	// names. Who gives it shuts it down.
+	Tracer trace.TracerProvider
+}
+
+// flushTimeout bounds how long a stop waits for traces to be sent.
+const flushTimeout = 5 * time.Second
+
+// Cloud is one cloud. Use New.
+type Cloud struct {
+	cfg   config.Config
+	o     Options
+	log   *slog.Logger
+	began time.Time
+	took  time.Duration // from New to ready
+
+	lock      *state.Lock
+	listeners listeners
+	db        *sqlite.DB
+	directory *directory.Service
+	registry  *registry.Service
+	commands  *c2d.Service
+	set       *cloudhub.Set
+	hubs      *hubs
+	reg       *prometheus.Registry
+	health    *obs.Health
+	accepting *obs.Flag // fails once the cloud stops, so that balancers look elsewhere
+	tracer    trace.TracerProvider
+	flush     func(context.Context) error // of traces; nil when that is not ours to do
+	token     string                      // of the administration
+	caFile    string
+	tlsConfig *tls.Config
+
+	ready      chan struct{}
+	connection Connection // valid once ready
+	closing    sync.Once
+	closed     error
+}
+
+// New opens a cloud: listeners first, then the data directory. Nothing is
+// served before Run. A cloud that is never run must be closed.
+func New(ctx context.Context, cfg config.Config, o Options) (_ *Cloud, err error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	c := &Cloud{cfg: cfg, o: o, log: o.Log, began: time.Now(), ready: make(chan struct{}), health: &obs.Health{Log: o.Log}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, c.Close())
+		}
+	}()
+	fallback := ""
+	if o.Fallback {
+		fallback = Fallback
+	}
+	if c.listeners, err = openListeners(ctx, o.Listen, cfg.Listen.HTTPS, cfg.Listen.MQTT, fallback); err != nil {
+		return nil, err
+	}
+	if cfg.Listen.AMQP != "" {
+		return nil, errors.New("listen.amqp: this version does not serve AMQP yet; leave it empty")
+	}
+	if err := state.MakeDir(cfg.Data); err != nil {
+		return nil, fmt.Errorf("make data directory: %w", err)
+	}
+	if c.lock, err = state.LockDir(cfg.Data); err != nil {
+		return nil, err
+	}
+	if err := c.openStores(ctx); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// openStores opens what is on disk and builds the services on it. The database
+// and the certificates take the longest and do not need each other.
+func (c *Cloud) openStores(ctx context.Context) error {
+	keyring, err := secret.LoadOrCreate(filepath.Join(c.cfg.Data, KeyFile))
+	if err != nil {
+		return fmt.Errorf("open sealing key: %w", err)
+	}
+	if c.token, err = adminToken(c.cfg.Data); err != nil {
+		return err
+	}
+	if c.tracer = c.o.Tracer; c.tracer == nil {
+		if c.tracer, c.flush, err = obs.NewTracer(ctx, c.cfg.Trace.Endpoint, "causeway"); err != nil {
+			return fmt.Errorf("trace.endpoint: %w", err)
+		}
+	}
+	c.reg = prometheus.NewRegistry()
+	c.reg.MustRegister(promcollectors.NewGoCollector(), promcollectors.NewProcessCollector(promcollectors.ProcessCollectorOpts{}))
+
+	var wg sync.WaitGroup
+	var tlsErr error
+	wg.Go(func() { c.tlsConfig, c.caFile, tlsErr = c.openTLS() })
+	c.db, err = sqlite.Open(ctx, filepath.Join(c.cfg.Data, DatabaseFile), sqlite.Options{Log: c.log})
+	wg.Wait()
+	if err := errors.Join(err, tlsErr); err != nil {
+		return err
+	}
+
+	if c.directory, err = directory.New(c.db.Directory(), keyring, c.log); err != nil {
+		return fmt.Errorf("load hubs: %w", err)
+	}
+	c.registry = registry.New(registry.Options{Store: c.db.Registry(), Sealer: keyring, Log: c.log})
+	c.commands = c2d.New(c2d.Options{Store: c.db.Commands(), Log: c.log, Policy: c.commandPolicy})
+	c.set = cloudhub.NewSet()
+	c.registry.Watch(c.set)
+	c.commands.Watch(c.set)
+	c.hubs = &hubs{
+		dir: filepath.Join(c.cfg.Data, HubsDir), events: c.cfg.Events, log: c.log, reg: c.reg,
+		registry: c.registry, commands: c.commands, set: c.set,
+		running: map[string]*running{}, leaving: map[string][]causeway.Identity{},
+	}
+	// Hubs outlive the heads that serve from them, whatever ends first.
+	c.hubs.ctx, c.hubs.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	c.directory.Watch(c.hubs.changed)
+	c.health.Add(obs.Ready, "database", func(ctx context.Context) error {
+		_, err := c.db.Directory().Hubs(ctx)
+		return err
+	})
+	c.accepting = c.health.AddFlag(obs.Ready, "accepting", nil)
+	return c.openHubs(ctx)
+}
+
+// openHubs starts the hubs that exist, and makes those that should.
+func (c *Cloud) openHubs(ctx context.Context) error {
+	for _, d := range c.directory.List() {
+		if err := c.hubs.start(d); err != nil {
+			return err
+		}
+	}
+	for _, h := range c.cfg.Hubs {
+		if _, ok := c.directory.Get(h.Name); ok {
+			continue
+		}
+		hosts := h.Hosts
+		if len(hosts) == 0 {
+			hosts = []string{h.Name}
+		}
+		if _, err := c.directory.Create(ctx, h.Name, hosts, directory.CreateOptions{Partitions: h.Partitions}); err != nil {
+			return fmt.Errorf("create hub %s: %w", h.Name, err)
+		}
+	}
+	first, ok := c.firstHub()
+	if !ok {
+		return nil
+	}
+	for _, d := range c.o.Devices {
+		id := causeway.Identity{Hub: first.Name, Device: d}
+		_, err := c.registry.Create(ctx, registry.Record{ID: id, Enabled: true})
+		if err != nil && causeway.CodeOf(err) != causeway.DeviceAlreadyExists {
+			return fmt.Errorf("create device %s: %w", d, err)
+		}
+	}
+	return nil
+}
+
+// firstHub is the hub that connection.json speaks of: the first configured one,
+// else the oldest.
+func (c *Cloud) firstHub() (directory.Hub, bool) {
+	if len(c.cfg.Hubs) > 0 {
+		return c.directory.Get(c.cfg.Hubs[0].Name)
+	}
+	var first directory.Hub
+	for _, h := range c.directory.List() {
+		if first.Name == "" || h.Created.Before(first.Created) {
+			first = h
+		}
+	}
+	return first, first.Name != ""
+}
+
+func (c *Cloud) commandPolicy(hub string) c2d.Policy {
+	h, ok := c.directory.Get(hub)
+	if !ok {
+		return c2d.Policy{}
+	}
+	return c2d.Policy{TTL: h.Settings.CommandTTL, MaxDeliveryCount: h.Settings.MaxDeliveryCount}
+}
+
+// Ready is closed once everything answers.
+func (c *Cloud) Ready() <-chan struct{} { return c.ready }
+
+// Connection returns how to reach the cloud. It is complete once Ready is closed.
+func (c *Cloud) Connection() Connection { return c.connection }
+
+// FellBack reports whether HTTPS is on [Fallback] for want of the right to use
+// its configured port.
+func (c *Cloud) FellBack() bool { return c.listeners.fellBack }
+
+// StartTime returns how long it took from New to ready.
+func (c *Cloud) StartTime() time.Duration { return c.took }
+
+// Addresses are where a cloud listens. Those not served are nil.
+type Addresses struct{ HTTPS, MQTT net.Addr }
+
+// Addresses returns where the cloud listens, with the ports that were chosen
+// for port 0. They are known as soon as New returns.
+func (c *Cloud) Addresses() Addresses {
+	a := Addresses{HTTPS: c.listeners.https.Addr()}
+	if c.listeners.mqtt != nil {
+		a.MQTT = c.listeners.mqtt.Addr()
+	}
+	return a
+}
+
+// describe fills in the connection.
+func (c *Cloud) describe(ctx context.Context) (Connection, error) {
+	conn := Connection{
+		HTTPSPort: portOf(c.listeners.https), MQTTPort: portOf(c.listeners.mqtt), CAFile: c.caFile,
+	}
+	conn.AdminURL = "https://localhost"
+	if conn.HTTPSPort != client.DefaultHTTPSPort {
+		conn.AdminURL += ":" + strconv.Itoa(conn.HTTPSPort)
+	}
+	h, ok := c.firstHub()
+	if !ok {
+		return conn, nil
+	}
+	conn.Hub = h.Hosts[0]
+	conn.OwnerConnectionString, _ = h.ConnectionString("iothubowner")
+	conn.ServiceConnectionString, _ = h.ConnectionString("service")
+	if len(c.o.Devices) > 0 {
+		r, err := c.registry.Get(ctx, causeway.Identity{Hub: h.Name, Device: c.o.Devices[0]})
+		switch {
+		case causeway.CodeOf(err) == causeway.DeviceNotFound: // deleted since: that is the user's right
+		case err != nil:
+			return conn, fmt.Errorf("read device %s: %w", c.o.Devices[0], err)
+		default:
+			conn.DeviceConnectionString = client.ConnectionString(conn.Hub, r.ID.Device, "", &client.Authentication{
+				Type: string(r.Auth.Type), SymmetricKey: &client.SymmetricKey{PrimaryKey: string(r.Auth.Primary)},
+			})
+		}
+	}
+	return conn, nil
+}
+
+// Close releases everything. Run does it by itself.
+func (c *Cloud) Close() error {
+	c.closing.Do(func() {
+		var errs []error
+		c.listeners.close()
+		if c.hubs != nil {
+			errs = append(errs, c.hubs.stop())
+		}
+		if c.db != nil {
+			errs = append(errs, c.db.Close())
+		}
+		if c.lock != nil {
+			errs = append(errs, c.lock.Unlock())
+		}
+		if c.flush != nil {
+			// Spans are no reason to fail: the collector may be gone.
+			ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
+			if err := c.flush(ctx); err != nil {
+				c.log.Warn("the last traces were not exported", obs.KeyError, err)
+			}
+			cancel()
+		}
+		c.closed = errors.Join(errs...)
+	})
+	return c.closed
+}

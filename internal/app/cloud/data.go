@@ -1,0 +1,85 @@
+package cloud
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+
+	"github.com/causeway-iot/causeway/internal/app/state"
+	"github.com/causeway-iot/causeway/internal/wire/sas"
+)
+
+// The data directory:
+//
+//	DIR/lock             held while a cloud runs; has its process id
+//	DIR/causeway.db      SQLite: hubs, identities, twins, command queues, sessions
+//	DIR/hubs/HUB/log/    the event log of a hub
+//	DIR/ca/              the local certificate authority and the server's certificate
+//	DIR/key              seals the keys in causeway.db; without it they are lost
+//	DIR/admin.token      bearer token of the administration (0600)
+//	DIR/connection.json  how to reach the running cloud, for the command line (0600)
+const (
+	LockFile       = "lock"
+	DatabaseFile   = "causeway.db"
+	HubsDir        = "hubs"
+	LogDir         = "log"
+	CADir          = "ca"
+	CAFile         = "ca.pem"
+	KeyFile        = "key"
+	AdminTokenFile = "admin.token"
+	ConnectionFile = "connection.json"
+)
+
+// Connection is how to reach a running cloud: the content of connection.json
+// and of ready files. It holds secrets.
+type Connection struct {
+	Hub                       string `json:"hub"` // host name of the first hub
+	HTTPSPort                 int    `json:"httpsPort"`
+	MQTTPort                  int    `json:"mqttPort"` // 0 when not served
+	AMQPPort                  int    `json:"amqpPort"` // 0 when not served
+	AdminURL                  string `json:"adminUrl"`
+	OwnerConnectionString     string `json:"ownerConnectionString"`
+	ServiceConnectionString   string `json:"serviceConnectionString"`
+	EventHubsConnectionString string `json:"eventHubsConnectionString"` // "" when not served
+	DeviceConnectionString    string `json:"deviceConnectionString"`    // "" without a device
+	CAFile                    string `json:"caFile"`
+}
+
+// Serves reports whether the connection string is one of a hub of this cloud,
+// as far as can be told: it names the same host and a policy key of it.
+func (c *Connection) Serves(connectionString string) bool {
+	cs, err := sas.ParseConnectionString(connectionString)
+	return err == nil && cs.HostName == c.Hub
+}
+
+// Write writes c where only its owner can read it.
+func (c *Connection) Write(path string) error {
+	b, err := json.MarshalIndent(c, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return state.WriteFile(path, append(b, '\n'), 0o600)
+}
+
+// adminToken returns the token in dir, and makes one on the first start.
+func adminToken(dir string) (string, error) {
+	path := filepath.Join(dir, AdminTokenFile)
+	token, err := state.ReadSecret(path)
+	switch {
+	case err == nil && token != "":
+		return token, nil
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return "", fmt.Errorf("read the administration token: %w", err)
+	}
+	b := make([]byte, 32)
+	rand.Read(b) //nolint:errcheck // crypto/rand.Read never fails
+	token = base64.RawURLEncoding.EncodeToString(b)
+	if err := state.WriteFile(path, []byte(token+"\n"), 0o600); err != nil {
+		return "", fmt.Errorf("make the administration token: %w", err)
+	}
+	return token, nil
+}

@@ -1,0 +1,222 @@
+package cloud
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/internal/app/config"
+	"github.com/causeway-iot/causeway/internal/app/state"
+	"github.com/causeway-iot/causeway/internal/cloud/c2d"
+	"github.com/causeway-iot/causeway/internal/cloud/directory"
+	"github.com/causeway-iot/causeway/internal/cloud/registry"
+	"github.com/causeway-iot/causeway/internal/driver/seglog"
+	"github.com/causeway-iot/causeway/internal/hub/cloudhub"
+	"github.com/causeway-iot/causeway/internal/obs"
+)
+
+// hubs starts and stops hubs as the directory says: each has an event log and
+// a goroutine of its own.
+type hubs struct {
+	dir      string
+	events   config.Events
+	log      *slog.Logger
+	reg      prometheus.Registerer
+	registry *registry.Service
+	commands *c2d.Service
+	set      *cloudhub.Set
+
+	ctx    context.Context // the hubs' life, which ends after the heads'
+	cancel context.CancelFunc
+
+	mu      sync.Mutex
+	stopped bool
+	running map[string]*running
+	leaving map[string][]causeway.Identity // of hubs between leave and purge
+}
+
+// running is one hub at work.
+type running struct {
+	hub     *cloudhub.Hub
+	events  *seglog.Log
+	metrics *collectors
+	cancel  context.CancelFunc
+	done    chan error
+}
+
+// start opens the event log of a hub and lets it serve.
+func (h *hubs) start(d directory.Hub) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.stopped || h.running[d.Name] != nil {
+		return nil
+	}
+	dir := filepath.Join(h.dir, d.Name, LogDir)
+	if err := state.MakeDir(dir); err != nil {
+		return fmt.Errorf("start hub %s: %w", d.Name, err)
+	}
+	r := &running{metrics: &collectors{reg: h.reg}, done: make(chan error, 1)}
+	age, size := h.retention(d.Settings)
+	log := h.log.With(obs.KeyHub, d.Name)
+	var err error
+	r.events, err = seglog.Open(dir, seglog.Options{
+		Partitions: d.Partitions, SegmentBytes: int64(h.events.SegmentBytes),
+		RetentionTime: age, RetentionBytes: size, Log: log, Metrics: obs.NewLog(r.metrics, d.Name),
+	})
+	if err != nil {
+		r.metrics.release()
+		return fmt.Errorf("start hub %s: open event log: %w", d.Name, err)
+	}
+	r.hub, err = cloudhub.New(cloudhub.Options{
+		Hub: d, Registry: h.registry, Commands: h.commands, Events: r.events,
+		Metrics: obs.NewHub(r.metrics, d.Name), Log: h.log,
+	})
+	if err != nil {
+		r.metrics.release()
+		return errors.Join(fmt.Errorf("start hub %s: %w", d.Name, err), r.events.Close())
+	}
+	ctx, cancel := context.WithCancel(h.ctx)
+	r.cancel = cancel
+	go func() { r.done <- r.hub.Run(ctx) }()
+	h.running[d.Name] = r
+	h.set.Add(r.hub)
+	return nil
+}
+
+// retention returns how long, and up to which size, a hub keeps its events.
+func (h *hubs) retention(s directory.Settings) (time.Duration, int64) {
+	return cmp.Or(s.RetentionTime, time.Duration(h.events.Retention)), cmp.Or(s.RetentionBytes, int64(h.events.RetentionBytes))
+}
+
+// changed follows the directory: it is called after a hub was made or changed,
+// and before one is deleted from the store.
+func (h *hubs) changed(d directory.Hub, deleted bool) {
+	if deleted {
+		if err := h.leave(d.Name); err != nil {
+			h.log.Error("cannot stop a hub that is deleted", obs.KeyHub, d.Name, obs.KeyError, err)
+		}
+		return
+	}
+	h.mu.Lock()
+	r := h.running[d.Name]
+	h.mu.Unlock()
+	if r == nil {
+		if err := h.start(d); err != nil {
+			h.log.Error("cannot start hub", obs.KeyHub, d.Name, obs.KeyError, err)
+		}
+		return
+	}
+	r.hub.SetHub(d)
+	r.events.SetRetention(h.retention(d.Settings))
+}
+
+// leave stops a hub that is about to be deleted, and notes its identities: the
+// services remember them and must be told when they are gone. Its events stay
+// until purge, since the store may still refuse.
+func (h *hubs) leave(name string) error {
+	h.mu.Lock()
+	r := h.running[name]
+	delete(h.running, name)
+	h.mu.Unlock()
+	if r == nil {
+		return nil
+	}
+	h.set.Remove(name)
+	ids, err := h.identities(name)
+	h.mu.Lock()
+	h.leaving[name] = ids
+	h.mu.Unlock()
+	return errors.Join(r.stop(), err)
+}
+
+// identities lists the devices and modules of a hub.
+func (h *hubs) identities(name string) ([]causeway.Identity, error) {
+	var ids []causeway.Identity
+	for after := ""; ; {
+		page, err := h.registry.List(h.ctx, name, after, causeway.MaxPageSize)
+		if err != nil {
+			return ids, fmt.Errorf("list devices of hub %s: %w", name, err)
+		}
+		for i := range page {
+			ids = append(ids, page[i].ID)
+			modules, err := h.registry.Modules(h.ctx, page[i].ID)
+			if err != nil {
+				return ids, fmt.Errorf("list modules of %s: %w", page[i].ID, err)
+			}
+			for j := range modules {
+				ids = append(ids, modules[j].ID)
+			}
+		}
+		if len(page) < causeway.MaxPageSize {
+			return ids, nil
+		}
+		after = page[len(page)-1].ID.Device
+	}
+}
+
+// purge removes what is left of a hub that was deleted.
+func (h *hubs) purge(name string) error {
+	h.mu.Lock()
+	ids := h.leaving[name]
+	delete(h.leaving, name)
+	h.mu.Unlock()
+	for _, id := range ids {
+		h.registry.Forget(id)
+		h.commands.Forget(id)
+	}
+	return state.RemoveAll(filepath.Join(h.dir, name))
+}
+
+// hubDirectory is the directory as the administration sees it: deleting a hub
+// takes its events along.
+type hubDirectory struct {
+	*directory.Service
+	hubs *hubs
+}
+
+// Delete deletes a hub with everything it has.
+func (d hubDirectory) Delete(ctx context.Context, name string) error {
+	if err := d.Service.Delete(ctx, name); err != nil {
+		return err
+	}
+	if err := d.hubs.purge(name); err != nil {
+		return fmt.Errorf("remove events of hub %s: %w", name, err)
+	}
+	return nil
+}
+
+func (r *running) stop() error {
+	r.cancel()
+	err := <-r.done
+	if errors.Is(err, context.Canceled) {
+		err = nil
+	}
+	err = errors.Join(err, r.events.Close())
+	r.metrics.release()
+	return err
+}
+
+// stop ends all hubs and waits for them.
+func (h *hubs) stop() error {
+	h.mu.Lock()
+	h.stopped = true
+	all := h.running
+	h.running = map[string]*running{}
+	h.mu.Unlock()
+	h.cancel()
+	var errs []error
+	for name, r := range all {
+		if err := r.stop(); err != nil {
+			errs = append(errs, fmt.Errorf("stop hub %s: %w", name, err))
+		}
+	}
+	return errors.Join(errs...)
+}

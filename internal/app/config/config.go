@@ -1,0 +1,205 @@
+// Package config is the configuration of a cloud: what can be set, the values
+// it has when nothing is set, and where settings come from. Later sources win:
+//
+//	defaults < YAML file < environment (CAUSEWAY_…) < flags
+//
+// Files are read strictly: an unknown key is an error that names its line and
+// the key that was probably meant. The package knows no flags (package cli
+// does) and starts nothing.
+package config
+
+import (
+	_ "embed"
+	"errors"
+	"fmt"
+	"net"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/causeway-iot/causeway"
+)
+
+//go:embed example.yaml
+var example string
+
+// Example returns a file with every setting, its default and what it means. It
+// is itself a valid file that changes nothing.
+func Example() string { return example }
+
+// Config is the configuration of a cloud. The yaml names are the settings'
+// names; the environment has them in upper case, joined by "_" and with
+// CAUSEWAY_ in front: CAUSEWAY_LISTEN_HTTPS.
+type Config struct {
+	Data   string `yaml:"data"`
+	Listen Listen `yaml:"listen"`
+	TLS    TLS    `yaml:"tls"`
+	Hubs   []Hub  `yaml:"hubs"`
+	Log    Log    `yaml:"log"`
+	Events Events `yaml:"events"`
+	Trace  Trace  `yaml:"trace"`
+	Stop   Stop   `yaml:"stop"`
+
+	Pprof       bool `yaml:"pprof"`       // profiles under /debug/pprof/, for the administrator
+	OpenMetrics bool `yaml:"openMetrics"` // /metrics for everybody
+}
+
+// Listen says where the cloud can be reached. Addresses are host:port; an
+// empty one is not served, and port 0 takes any free port.
+type Listen struct {
+	HTTPS string `yaml:"https"`
+	MQTT  string `yaml:"mqtt"`
+	AMQP  string `yaml:"amqp"`
+}
+
+// TLS says which certificate the cloud shows.
+type TLS struct {
+	Names       []string `yaml:"names"`       // besides localhost, the machine's name and the hubs' hosts
+	Certificate string   `yaml:"certificate"` // PEM chain; "" = issued by the local CA
+	Key         string   `yaml:"key"`         // PEM
+}
+
+// Hub is a hub that exists from the first start on.
+type Hub struct {
+	Name       string   `yaml:"name"`
+	Hosts      []string `yaml:"hosts"` // names it answers to; none = its name
+	Partitions int      `yaml:"partitions"`
+}
+
+// Log is how the cloud writes its log.
+type Log struct {
+	Format string `yaml:"format"` // auto, text, json
+	Level  string `yaml:"level"`  // debug, info, warn, error
+}
+
+// Events is how long telemetry is kept, where a hub has no setting of its own.
+type Events struct {
+	Retention      Duration `yaml:"retention"`
+	RetentionBytes Bytes    `yaml:"retentionBytes"` // 0 = unlimited
+	SegmentBytes   Bytes    `yaml:"segmentBytes"`
+}
+
+// Trace is where OpenTelemetry traces go.
+type Trace struct {
+	Endpoint string `yaml:"endpoint"` // OTLP over HTTP, "" for none
+}
+
+// Stop is how the cloud ends.
+type Stop struct {
+	Drain Duration `yaml:"drain"` // time that connections have to finish
+}
+
+// Bounds of settings.
+const (
+	MaxHubs         = 1000
+	MinSegmentBytes = 1 << 20
+	MaxSegmentBytes = 4 << 30
+	MaxDrain        = 5 * time.Minute
+)
+
+// Default returns the configuration of a cloud that nobody configured.
+func Default() Config {
+	return Config{
+		Data:   "causeway-data",
+		Listen: Listen{HTTPS: ":443", MQTT: ":8883", AMQP: ""},
+		Log:    Log{Format: "auto", Level: "info"},
+		Events: Events{Retention: Duration(causeway.DefaultRetention), SegmentBytes: 64 << 20},
+		Stop:   Stop{Drain: Duration(10 * time.Second)},
+	}
+}
+
+// Load returns the defaults, overlaid by the file (nil for none; name is for
+// messages) and the environment, which is a list of KEY=value. Unknown
+// environment variables do not fail it, since Kubernetes sets
+// CAUSEWAY_SERVICE_HOST and the like for a service of that name; they are
+// returned for a warning.
+func Load(name string, file []byte, env []string) (c Config, unknown []string, err error) {
+	c = Default()
+	if file != nil {
+		if err := decode(name, file, &c); err != nil {
+			return Config{}, nil, err
+		}
+	}
+	unknown, err = overlay(&c, env)
+	if err != nil {
+		return Config{}, nil, err
+	}
+	return c, unknown, nil
+}
+
+var hubName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+
+// Validate says everything that is wrong with c, one error per line.
+func (c *Config) Validate() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+
+	if c.Data == "" {
+		bad("data: is empty; name the directory that keeps everything")
+	}
+	for _, a := range []struct{ key, value string }{
+		{"listen.https", c.Listen.HTTPS}, {"listen.mqtt", c.Listen.MQTT}, {"listen.amqp", c.Listen.AMQP},
+	} {
+		if a.value == "" {
+			continue
+		}
+		if err := checkAddress(a.value); err != nil {
+			bad("%s: %w", a.key, err)
+		}
+	}
+	if c.Listen.HTTPS == "" {
+		bad("listen.https: is empty; the service API, WebSockets and the administration need it, e.g. \":8443\"")
+	}
+	if (c.TLS.Certificate == "") != (c.TLS.Key == "") {
+		bad("tls: certificate and key belong together; one of them is missing")
+	}
+	if len(c.Hubs) > MaxHubs {
+		bad("hubs: %d are more than %d", len(c.Hubs), MaxHubs)
+	}
+	seen := map[string]bool{}
+	for i, h := range c.Hubs {
+		switch {
+		case !hubName.MatchString(h.Name):
+			bad("hubs[%d].name: %q is not a host label (lower-case letters, digits, inner hyphens)", i, h.Name)
+		case seen[h.Name]:
+			bad("hubs[%d].name: %q is there twice", i, h.Name)
+		case h.Partitions < 0 || h.Partitions > causeway.MaxPartitions:
+			bad("hubs[%d].partitions: %d is not within 1 and %d", i, h.Partitions, causeway.MaxPartitions)
+		}
+		seen[h.Name] = true
+	}
+	if !slices.Contains([]string{"auto", "text", "json"}, c.Log.Format) {
+		bad("log.format: %q is none of auto, text, json", c.Log.Format)
+	}
+	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level) {
+		bad("log.level: %q is none of debug, info, warn, error", c.Log.Level)
+	}
+	if c.Events.Retention < Duration(time.Minute) {
+		bad("events.retention: %v is less than a minute", c.Events.Retention)
+	}
+	if c.Events.RetentionBytes < 0 {
+		bad("events.retentionBytes: is negative; 0 means unlimited")
+	}
+	if c.Events.SegmentBytes < MinSegmentBytes || c.Events.SegmentBytes > MaxSegmentBytes {
+		bad("events.segmentBytes: %v is not within %v and %v", c.Events.SegmentBytes, Bytes(MinSegmentBytes), Bytes(MaxSegmentBytes))
+	}
+	if c.Stop.Drain < 0 || c.Stop.Drain > Duration(MaxDrain) {
+		bad("stop.drain: %v is not within 0 and %v", c.Stop.Drain, MaxDrain)
+	}
+	return errors.Join(errs...)
+}
+
+func checkAddress(a string) error {
+	_, port, err := net.SplitHostPort(a)
+	if err != nil {
+		if !strings.Contains(a, ":") {
+			return fmt.Errorf("%q has no port; write \":%s\" or \"host:port\"", a, a)
+		}
+		return fmt.Errorf("%q is not host:port", a)
+	}
+	if _, err := net.LookupPort("tcp", port); err != nil {
+		return fmt.Errorf("%q is not a port", port)
+	}
+	return nil
+}
