@@ -1,0 +1,168 @@
+package mqtt
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"time"
+
+	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/internal/obs"
+	wire "github.com/causeway-iot/causeway/internal/wire/mqtt"
+	"github.com/causeway-iot/causeway/internal/wire/topic"
+)
+
+// twinRequest is a request of the client for its twin. It has memory of its own.
+type twinRequest struct {
+	patch   bool // report body; else get
+	rid     string
+	version int64 // expected by the patch, 0 for any
+	body    []byte
+}
+
+// twinQueue is the requests that wait. A goroutine answers them one by one for
+// as long as there are any.
+type twinQueue struct {
+	waiting []twinRequest
+	bytes   int // of their bodies
+	running bool
+	changed chan struct{} // closed when there is room; nil when nobody waits
+}
+
+// signal wakes who waits for room. The connection's mutex is held.
+func (q *twinQueue) signal() {
+	if q.changed != nil {
+		close(q.changed)
+		q.changed = nil
+	}
+}
+
+// askTwin queues requests. It waits for room, so that a client which asks
+// faster than it is answered is not read further.
+func (c *conn) askTwin(requests []twinRequest) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	q := &c.twins
+	bytes := 0
+	for i := range requests {
+		bytes += len(requests[i].body)
+	}
+	for !c.closed && len(q.waiting) > 0 &&
+		(len(q.waiting)+len(requests) > c.v.limits.TwinRequests || q.bytes+bytes > maxTwinBytes) {
+		if q.changed == nil {
+			q.changed = make(chan struct{})
+		}
+		changed := q.changed
+		c.mu.Unlock()
+		<-changed
+		c.mu.Lock()
+	}
+	if c.closed {
+		return ending(ReasonLost, nil)
+	}
+	q.waiting = append(q.waiting, requests...)
+	q.bytes += bytes
+	if !q.running {
+		q.running = true
+		c.workers++
+		c.v.wg.Go(c.answerTwins)
+	}
+	return nil
+}
+
+// answerTwins answers requests until there are none.
+func (c *conn) answerTwins() {
+	defer c.leave()
+	var out []byte
+	for {
+		c.mu.Lock()
+		q := &c.twins
+		if len(q.waiting) == 0 {
+			q.waiting, q.running = nil, false
+			c.mu.Unlock()
+			return
+		}
+		r := q.waiting[0]
+		q.waiting[0] = twinRequest{}
+		q.waiting = q.waiting[1:]
+		q.bytes -= len(r.body)
+		q.signal()
+		c.mu.Unlock()
+		out = c.answerTwin(out[:0], &r)
+		if err := c.reply(out); err != nil {
+			// The connection ends; nobody will hear what else there is to say.
+			c.mu.Lock()
+			c.twins.waiting, c.twins.bytes, c.twins.running = nil, 0, false
+			c.twins.signal()
+			c.mu.Unlock()
+			return
+		}
+	}
+}
+
+// answerTwin appends the answer of one request.
+func (c *conn) answerTwin(out []byte, r *twinRequest) []byte {
+	var (
+		p       wire.Publish
+		version int64
+		status  = 204
+		err     error
+	)
+	if r.patch {
+		version, err = c.session.Report(c.v.life, causeway.Patch{Properties: r.body, Version: r.version})
+	} else {
+		var t causeway.Twin
+		if t, err = c.session.Twin(c.v.life); err == nil {
+			status, p.Payload = 200, twinBody(t)
+		}
+	}
+	if err != nil {
+		version = 0
+		status, p.Payload = twinError(err)
+		if code := causeway.CodeOf(err); code.HTTPStatus() >= 500 {
+			c.v.log.Warn("twin request failed", obs.KeyID, c.id, obs.KeyError, err)
+		}
+	}
+	name := topic.AppendTwinResponse(nil, status, r.rid, version)
+	p.Topic = view(name)
+	b, err := p.Append(out, wire.V311)
+	if err != nil {
+		// Only a request id that cannot stand in a topic; the client chose it.
+		c.v.log.Debug("twin answer cannot be written", obs.KeyID, c.id, obs.KeyError, err)
+		return out
+	}
+	c.v.metrics.MessagesOut.Inc()
+	c.v.metrics.BytesOut.Add(float64(len(p.Payload)))
+	return b
+}
+
+// twinBody is the device's view: the two sections, nothing else.
+func twinBody(t causeway.Twin) []byte {
+	b := make([]byte, 0, len(t.Desired)+len(t.Reported)+len(`{"desired":,"reported":}`))
+	b = append(b, `{"desired":`...)
+	b = append(b, t.Desired...)
+	b = append(b, `,"reported":`...)
+	b = append(b, t.Reported...)
+	return append(b, '}')
+}
+
+// twinError is the status and the body of a refused request. Some clients look
+// at the body only.
+func twinError(err error) (status int, body []byte) {
+	code := causeway.CodeOf(err)
+	if status = code.HTTPStatus(); status < 400 || status > 599 {
+		code, status = causeway.ServerError, 500
+	}
+	var id [16]byte
+	_, _ = rand.Read(id[:])
+	body, mErr := json.Marshal(struct {
+		ErrorCode    int    `json:"errorCode"`
+		TrackingID   string `json:"trackingId"`
+		Message      string `json:"message"`
+		TimestampUTC string `json:"timestampUtc"`
+	}{int(code), hex.EncodeToString(id[:]), causeway.MessageOf(err), time.Now().UTC().Format("2006-01-02T15:04:05.000Z")})
+	if mErr != nil {
+		return 500, []byte(`{"errorCode":500001,"message":"internal error"}`)
+	}
+	return status, body
+}
