@@ -15,14 +15,15 @@ import (
 // Partition numbers a partition of a log, from 0.
 type Partition int
 
-// Offset is the position of a record in its partition: 0, 1, 2, … without
-// gaps. It is also the record's sequence number.
+// Offset is the position of a record in its partition: 0, 1, 2, … It is also
+// the record's sequence number. No offset is given twice, and none is left out;
+// only records that storage lost to damage are missing between others.
 type Offset int64
 
 // Record is one entry of a log.
 type Record struct {
 	Offset  Offset    // assigned by Append
-	Time    time.Time // when it was enqueued, UTC; kept to the millisecond or better
+	Time    time.Time // when it was enqueued, UTC; kept to the millisecond or better; zero in Append is now
 	Payload []byte
 }
 
@@ -33,14 +34,20 @@ type Log interface {
 
 	// Append stores recs at the end of p, in order and without others between
 	// them, and returns the offset of the first once all are on stable
-	// storage. It borrows the payloads until it returns. On error none of the
-	// records is ever served. Errors: ErrFull (no space; reads go on and
-	// appends work again when space returns), ErrTooLarge, ErrClosed.
+	// storage. Without recs it returns the next offset. It borrows the payloads
+	// until it returns. Times never decrease within a partition: a record that
+	// brings an earlier time than the one before it gets that one's.
+	//
+	// On error none of the records is served, unless the process dies before
+	// the log could make sure of that: then they may be found after the
+	// restart, as whole batches, and stay. Errors: ErrFull (no space; reads go
+	// on and appends work again when space returns), ErrTooLarge, ErrClosed.
 	Append(ctx context.Context, p Partition, recs ...Record) (first Offset, err error)
 
-	// Read returns up to max records of p from offset on, and waits until
-	// there is at least one. The payloads belong to the caller. It returns a
-	// *TrimmedError when from is older than the oldest record.
+	// Read returns up to max (at least 1) records of p from offset from on, and
+	// waits until there is at least one. It may return less than there are. The
+	// payloads belong to the caller; those of one call may share memory. It
+	// returns a *TrimmedError when from is older than the oldest record.
 	Read(ctx context.Context, p Partition, from Offset, max int) ([]Record, error)
 
 	// Bounds returns the offset of the oldest record held and the offset the
@@ -62,7 +69,9 @@ type Log interface {
 // Cursors keeps the positions of consumer groups, durably. A driver's Log
 // usually implements it too.
 type Cursors interface {
-	// Commit records that group will next want offset next of p.
+	// Commit stores that group will next want offset next of p, and returns
+	// when that is on stable storage. A group may go back. A position outlives
+	// the records it stands on.
 	Commit(ctx context.Context, group string, p Partition, next Offset) error
 	// Committed returns the last committed position; ok is false when the
 	// group has none in p.
