@@ -135,6 +135,41 @@ func (a *Admin) RegenerateKey(ctx context.Context, hub, policy, which string) (P
 	return p, err
 }
 
+// Authority is a certificate authority registered on a hub: devices whose
+// registry type is certificateAuthority prove themselves by its certificates.
+type Authority struct {
+	Name     string `json:"name"`
+	Subject  string `json:"subject"`
+	SHA256   string `json:"sha256"` // thumbprint, hexadecimal
+	NotAfter Time   `json:"notAfter"`
+	Verified bool   `json:"verified"`
+	Created  Time   `json:"created"`
+}
+
+func (a *Admin) authorities(ctx context.Context, op, method, path string, body any) ([]Authority, error) {
+	var out struct{ Authorities []Authority }
+	err := a.call(ctx, op, method, path, body, &out)
+	return out.Authorities, err
+}
+
+// Authorities lists the certificate authorities of a hub.
+func (a *Admin) Authorities(ctx context.Context, hub string) ([]Authority, error) {
+	return a.authorities(ctx, "list authorities", http.MethodGet, "/hubs/"+url.PathEscape(hub)+"/authorities", nil)
+}
+
+// PutAuthority registers the one certificate in PEM text under a name, in place
+// of what had the name, and returns all of the hub.
+func (a *Admin) PutAuthority(ctx context.Context, hub, name, pem string) ([]Authority, error) {
+	return a.authorities(ctx, "register authority", http.MethodPut,
+		"/hubs/"+url.PathEscape(hub)+"/authorities/"+url.PathEscape(name), map[string]string{"certificate": pem})
+}
+
+// DeleteAuthority removes a certificate authority from a hub.
+func (a *Admin) DeleteAuthority(ctx context.Context, hub, name string) error {
+	return a.call(ctx, "remove authority", http.MethodDelete,
+		"/hubs/"+url.PathEscape(hub)+"/authorities/"+url.PathEscape(name), nil, nil)
+}
+
 // EventsQuery says which events of a hub are wanted. The zero value wants all
 // from now on.
 type EventsQuery struct {

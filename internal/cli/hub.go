@@ -18,6 +18,7 @@ func NewCmdHub(st *state.State) *cobra.Command {
 	cmd.AddCommand(
 		newCmdHubCreate(st, l), newCmdHubList(st, l), newCmdHubShow(st, l), newCmdHubDelete(st, l),
 		newCmdHubPolicies(st, l), newCmdHubConnectionString(st, l), newCmdHubRegenerate(st, l),
+		newCmdHubAuthority(st, l),
 	)
 	return cmd
 }
@@ -77,8 +78,8 @@ func newCmdHubCreate(st *state.State, l *login) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "create HUB", Aliases: []string{"add"}, Short: "Make a hub with the default policies", Args: exactArgs("HUB"),
 		Long: `Makes a hub. Clients choose it by its host name, so every hub needs a name of its
-own that leads to this machine: give one with --host, and restart the cloud to
-have it in the certificate.`,
+own that leads to this machine: give one with --host. The local authority adds it
+to the server's certificate; a certificate of your own must have it already.`,
 		Example: "  causeway hub create factory --host factory.example.com",
 	}
 	out := addOutput(cmd, st)

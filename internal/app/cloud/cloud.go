@@ -9,7 +9,6 @@ package cloud
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -78,7 +77,7 @@ type Cloud struct {
 	flush     func(context.Context) error // of traces; nil when that is not ours to do
 	token     string                      // of the administration
 	caFile    string
-	tlsConfig *tls.Config
+	certs     *certificates
 
 	ready      chan struct{}
 	connection Connection // valid once ready
@@ -143,7 +142,7 @@ func (c *Cloud) openStores(ctx context.Context) error {
 
 	var wg sync.WaitGroup
 	var tlsErr error
-	wg.Go(func() { c.tlsConfig, c.caFile, tlsErr = c.openTLS() })
+	wg.Go(func() { c.certs, c.caFile, tlsErr = openCertificates(&c.cfg, c.o.Hostname, c.log) })
 	c.db, err = sqlite.Open(ctx, filepath.Join(c.cfg.Data, DatabaseFile), sqlite.Options{Log: c.log})
 	wg.Wait()
 	if err := errors.Join(err, tlsErr); err != nil {
@@ -166,6 +165,14 @@ func (c *Cloud) openStores(ctx context.Context) error {
 	// Hubs outlive the heads that serve from them, whatever ends first.
 	c.hubs.ctx, c.hubs.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	c.directory.Watch(c.hubs.changed)
+	c.directory.Watch(func(d directory.Hub, deleted bool) {
+		if deleted {
+			return
+		}
+		if err := c.certs.cover(d.Hosts); err != nil {
+			c.log.Error("the server certificate does not have the hosts of a hub", obs.KeyHub, d.Name, obs.KeyError, err)
+		}
+	})
 	c.health.Add(obs.Ready, "database", func(ctx context.Context) error {
 		_, err := c.db.Directory().Hubs(ctx)
 		return err
@@ -176,10 +183,15 @@ func (c *Cloud) openStores(ctx context.Context) error {
 
 // openHubs starts the hubs that exist, and makes those that should.
 func (c *Cloud) openHubs(ctx context.Context) error {
+	var hosts []string
 	for _, d := range c.directory.List() {
 		if err := c.hubs.start(d); err != nil {
 			return err
 		}
+		hosts = append(hosts, d.Hosts...)
+	}
+	if err := c.certs.cover(hosts); err != nil {
+		return err
 	}
 	for _, h := range c.cfg.Hubs {
 		if _, ok := c.directory.Get(h.Name); ok {

@@ -56,11 +56,12 @@ func (c *Cloud) Run(ctx context.Context) error {
 
 	parts := map[string]func(ctx context.Context) error{
 		"HTTPS":               func(ctx context.Context) error { return c.serveWeb(ctx, web) },
+		"certificates":        c.certs.run,
 		"MQTT over WebSocket": func(ctx context.Context) error { return wsHead.Serve(ctx, ws.Listen(wsnet.MQTT)) },
 	}
 	if c.listeners.mqtt != nil {
 		parts["MQTT"] = func(ctx context.Context) error {
-			return mqttHead.Serve(ctx, tlsnet.NewListener(c.listeners.mqtt, c.tlsConfig))
+			return mqttHead.Serve(ctx, tlsnet.NewListener(c.listeners.mqtt, c.certs.config()))
 		}
 	}
 	// Every part answers once, whenever it ends; one that ends by itself takes
@@ -195,7 +196,7 @@ func (c *Cloud) webServer(ws *wsnet.Handler, a *admin.Server) *http.Server {
 		}
 	}
 	s := &http.Server{
-		Handler: http.HandlerFunc(route), TLSConfig: c.tlsConfig.Clone(),
+		Handler: http.HandlerFunc(route), TLSConfig: c.certs.config(),
 		ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
 		// Failed handshakes of strangers are not our errors.
 		ErrorLog: slog.NewLogLogger(c.log.Handler(), slog.LevelDebug),
@@ -231,12 +232,7 @@ func (c *Cloud) selfCheck(ctx context.Context) error {
 		// its certificate has: it must be the very certificate we were given.
 		InsecureSkipVerify: true, //nolint:gosec // see VerifyConnection
 		MinVersion:         tls.VersionTLS12,
-		VerifyConnection: func(s tls.ConnectionState) error {
-			if len(s.PeerCertificates) == 0 || !s.PeerCertificates[0].Equal(c.leaf()) {
-				return errors.New("another server answers on our port")
-			}
-			return nil
-		},
+		VerifyConnection:   c.certs.isShown,
 	}
 	if c.listeners.mqtt != nil {
 		d := tls.Dialer{Config: cfg}
