@@ -258,7 +258,7 @@ func (w *world) stored(t *testing.T, fn func(e event) bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	u := w.Ready().AdminURL + "/hubs/localhost/events?" + url.Values{"from": {"earliest"}}.Encode()
+	u := w.Ready().AdminURL + "/api/v1/hubs/localhost/events?" + url.Values{"from": {"earliest"}}.Encode()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u, nil)
 	if err != nil {
 		t.Fatal(err)

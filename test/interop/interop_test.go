@@ -28,6 +28,7 @@ import (
 
 	"github.com/causeway-iot/causeway/internal/core/pki"
 	"github.com/causeway-iot/causeway/internal/testkit/process"
+	"github.com/causeway-iot/causeway/internal/wire/sas"
 )
 
 // control answers the suites: restart the server, issue certificates.
@@ -93,6 +94,9 @@ func TestSDKs(t *testing.T) {
 	if bin == "" {
 		t.Fatal("CAUSEWAY_BIN is not set: run test/interop/run")
 	}
+	if only := os.Getenv("INTEROP_ONLY"); only != "" && only != "node" && only != "python" {
+		t.Fatalf("INTEROP_ONLY is %q, want node or python", only)
+	}
 	if os.Getenv("INTEROP_NAMESPACE") != "" {
 		if err := loopbackUp(); err != nil {
 			t.Fatalf("bring the loopback interface up: %v", err)
@@ -128,12 +132,12 @@ func TestSDKs(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	ca, err := pki.LoadOrCreateCA(filepath.Join(dir, "device-ca"), "Interop device CA")
+	ca, err := pki.NewCA("Interop device CA")
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := &control{s: s, ca: ca}
-	if err := registerCA(bin, s.Data, filepath.Join(dir, "device-ca", "ca.pem")); err != nil {
+	if err := registerCA(ctx, s.Ready(), ca); err != nil {
 		t.Fatalf("register the device CA: %v", err)
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -148,7 +152,7 @@ func TestSDKs(t *testing.T) {
 		"HUB_HOST="+s.Ready().Hub,
 		"OWNER_CONNECTION_STRING="+s.Ready().OwnerConnectionString,
 		"SERVICE_CONNECTION_STRING="+s.Ready().ServiceConnectionString,
-		"ADMIN_URL="+s.Ready().AdminURL,
+		"ADMIN_URL="+s.Ready().AdminURL+"/api/v1",
 		"CA_FILE="+s.Ready().CAFile,
 		"CONTROL_URL=http://"+l.Addr().String(),
 		"NODE_EXTRA_CA_CERTS="+s.Ready().CAFile,
@@ -161,6 +165,9 @@ func TestSDKs(t *testing.T) {
 	}
 	t.Run("node", func(t *testing.T) {
 		modules := os.Getenv("INTEROP_NODE")
+		if !selected("node") {
+			t.Skip("INTEROP_ONLY says otherwise")
+		}
 		if modules == "" {
 			t.Skip("the Node SDKs are not installed")
 		}
@@ -172,22 +179,69 @@ func TestSDKs(t *testing.T) {
 		if err := os.Symlink(filepath.Join(modules, "node_modules"), filepath.Join(dir, "node", "node_modules")); err != nil {
 			t.Fatal(err)
 		}
-		run(t, filepath.Join(dir, "node"), env, "node", "--test", "--test-concurrency=1", "--test-reporter=spec")
+		args := []string{"--test", "--test-concurrency=1", "--test-reporter=spec"}
+		if p := os.Getenv("INTEROP_PATTERN"); p != "" {
+			args = append(args, "--test-name-pattern="+p)
+		}
+		run(t, filepath.Join(dir, "node"), env, "node", args...)
 	})
 	t.Run("python", func(t *testing.T) {
 		venv := os.Getenv("INTEROP_PYTHON")
+		if !selected("python") {
+			t.Skip("INTEROP_ONLY says otherwise")
+		}
 		if venv == "" {
 			t.Skip("the Python SDKs are not installed")
 		}
-		run(t, filepath.Join(here, "python"), append(env, "PYTHONDONTWRITEBYTECODE=1"), filepath.Join(venv, "bin", "python"), "-W", "ignore", "-m", "unittest", "-v")
+		args := []string{"-W", "ignore", "-m", "unittest", "-v"}
+		if p := os.Getenv("INTEROP_PATTERN"); p != "" {
+			args = append(args, "-k", p)
+		}
+		run(t, filepath.Join(here, "python"), append(env, "PYTHONDONTWRITEBYTECODE=1"), filepath.Join(venv, "bin", "python"), args...)
 	})
 }
 
-// registerCA makes the hub trust an authority, through the command line.
-func registerCA(bin, data, file string) error {
-	out, err := exec.Command(bin, "hub", "authority", "add", "interop", file, "--data", data).CombinedOutput()
+// selected reports whether INTEROP_ONLY leaves a suite in.
+func selected(suite string) bool {
+	only := os.Getenv("INTEROP_ONLY")
+	return only == "" || only == suite
+}
+
+// registerCA makes the hub trust an authority.
+func registerCA(ctx context.Context, r process.Ready, ca *pki.CA) error {
+	cs, err := sas.ParseConnectionString(r.OwnerConnectionString)
 	if err != nil {
-		return fmt.Errorf("%w: %s", err, out)
+		return err
+	}
+	token, err := cs.Token(time.Now().Add(time.Hour))
+	if err != nil {
+		return err
+	}
+	body, err := json.Marshal(map[string]string{"certificate": string(ca.PEM())})
+	if err != nil {
+		return err
+	}
+	trust, err := os.ReadFile(r.CAFile)
+	if err != nil {
+		return err
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(trust)
+	web := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}}}
+	defer web.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPut, r.AdminURL+"/api/v1/hubs/localhost/authorities/interop", bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Authorization", token)
+	req.Header.Set("Content-Type", "application/json")
+	res, err := web.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if text, _ := io.ReadAll(res.Body); res.StatusCode/100 != 2 {
+		return fmt.Errorf("%s: %s", res.Status, text)
 	}
 	return nil
 }

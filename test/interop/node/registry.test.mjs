@@ -65,8 +65,10 @@ test('modules: create, get, list, update, delete', async () => {
   assert.equal((await registry.getModule(d, 'one')).responseBody.managedBy, 'me');
   await registry.addModule({ deviceId: d, moduleId: 'two' });
   assert.equal((await registry.getModulesOnDevice(d)).responseBody.length, 2);
-  const u = (await registry.updateModule({ ...m, managedBy: 'you' }, true)).responseBody;
+  const u = (await registry.updateModule({ ...m, managedBy: 'you' })).responseBody;
   assert.equal(u.managedBy, 'you');
+  await assert.rejects(registry.updateModule({ ...m, managedBy: 'late' }), { name: 'InvalidEtagError' });
+  assert.equal((await registry.updateModule({ ...m, managedBy: 'forced' }, true)).responseBody.managedBy, 'forced');
   await registry.removeModule(d, 'two');
   assert.equal((await registry.getModulesOnDevice(d)).responseBody.length, 1);
   await assert.rejects(registry.addModule({ deviceId: d, moduleId: 'one' }), { name: 'DeviceAlreadyExistsError' });
@@ -93,6 +95,32 @@ test('twins: get, patch, replace, etags', async () => {
   const replaced = (await registry.updateTwin(d, { tags: { a: null, c: 'ü' }, properties: { desired: { x: null } } }, '*')).responseBody;
   assert.deepEqual(replaced.tags, { c: 'ü' });
   assert.equal('x' in replaced.properties.desired, false);
+});
+
+test('module twins: get, patch, etags', async () => {
+  const d = world.unique('mtwin');
+  await registry.create({ deviceId: d });
+  await registry.addModule({ deviceId: d, moduleId: 'one' });
+  const twin = (await registry.getModuleTwin(d, 'one')).responseBody;
+  assert.equal(twin.moduleId, 'one');
+  const patched = (await registry.updateModuleTwin(d, 'one', { tags: { a: 1 }, properties: { desired: { x: 1 } } }, twin.etag)).responseBody;
+  assert.deepEqual(patched.tags, { a: 1 });
+  assert.equal(patched.properties.desired.x, 1);
+  await assert.rejects(registry.updateModuleTwin(d, 'one', { tags: { late: true } }, twin.etag), { name: 'InvalidEtagError' });
+  assert.deepEqual({ ...(await registry.getTwin(d)).responseBody.tags }, {}, 'the twin of the device is another one');
+  await assert.rejects(registry.getModuleTwin(d, 'none'), (e) => e.response.statusCode === 404);
+});
+
+test('method invocation: its errors', async () => {
+  const d = world.unique('call');
+  await registry.create({ deviceId: d });
+  const c = Client.fromConnectionString(world.service);
+  const call = { methodName: 'x', payload: null, responseTimeoutInSeconds: 5, connectTimeoutInSeconds: 0 };
+  const status = (code) => (e) => e.response.statusCode === code;
+  await assert.rejects(c.invokeDeviceMethod(d, call), status(404));
+  await assert.rejects(c.invokeDeviceMethod('no-such-device', call), status(404));
+  await assert.rejects(c.invokeDeviceMethod(d, 'no-such-module', call), status(404));
+  await assert.rejects(c.invokeDeviceMethod(d, { ...call, payload: 'x'.repeat(200 * 1024) }), (e) => e.response.statusCode >= 400 && e.response.statusCode < 500);
 });
 
 test('typed errors: 404, 409, 412, 401', async () => {

@@ -139,6 +139,6 @@ export async function until(what, fn, timeoutMs = 20000) {
 
 /** once resolves with the first argument of the next event. */
 export const once = (emitter, name, timeoutMs = 20000) => new Promise((resolve, reject) => {
-  const timer = setTimeout(() => reject(new Error(`timed out waiting for ${name}`)), timeoutMs);
+  const timer = setTimeout(() => reject(new Error(`timed out waiting for ${name}`)), timeoutMs).unref();
   emitter.once(name, (v) => { clearTimeout(timer); resolve(v); });
 });

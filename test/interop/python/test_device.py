@@ -1,8 +1,10 @@
 """Devices and modules with azure-iot-device: sync and aio, TCP and WebSocket."""
 
 import asyncio
+import datetime
 import json
 import os
+import shutil
 import tempfile
 import unittest
 
@@ -15,9 +17,8 @@ from azure.iot.hub.models import CloudToDeviceMethod, Twin, TwinProperties
 import world
 
 
-def files(cert):
+def files(d, cert):
     """Write a certificate and key where the SDK wants them: in files."""
-    d = tempfile.mkdtemp()
     c, k = os.path.join(d, "c.pem"), os.path.join(d, "k.pem")
     for path, text in ((c, cert["cert"]), (k, cert["key"])):
         with open(path, "w", encoding="ascii") as f:
@@ -48,7 +49,9 @@ class DeviceCases:
         return self.wrap(self.sdk.IoTHubDeviceClient.create_from_connection_string(world.device_string(d), **self.options(**more)))
 
     def x509(self, cert, device_id):
-        return self.wrap(self.sdk.IoTHubDeviceClient.create_from_x509_certificate(files(cert), world.HOST, device_id, **self.options()))
+        d = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, d)
+        return self.wrap(self.sdk.IoTHubDeviceClient.create_from_x509_certificate(files(d, cert), world.HOST, device_id, **self.options()))
 
     def handler(self, fn):
         """A handler of the kind this client wants."""
@@ -84,20 +87,61 @@ class DeviceCases:
         self.assertEqual(e["properties"], {"plain": "value", "with space & = %": "sign/ü?#+ %20"})
         self.assertEqual(e["body"], {"t": 21.5})
 
+    async def test_rarer_properties(self):
+        d = world.create_device("rare")
+        # The SDK takes product information that begins like this for a model id.
+        c = self.device(d, product_info="dtmi:com:example:Thermostat;1")
+        await c.connect()
+        m = Message("x")
+        m.expiry_time_utc = "2031-02-03T04:05:06.789Z"
+        # What Message has no field for is sent under the name of the topic.
+        m.custom_properties["$.ctime"] = "2026-01-02T03:04:05.678Z"
+        m.custom_properties["$.schema"] = "schema-1"
+        m.custom_properties["$.sub"] = "thermostat1"  # how the SDK's samples name a component
+        m.custom_properties["own"] = "kept"
+        await c.send_message(m)
+        security = Message("y")
+        security.set_as_security_message()
+        # A naive date is sent without a zone: it is UTC, as the field's name says.
+        security.expiry_time_utc = datetime.datetime(2031, 2, 3, 4, 5, 6)
+        security.custom_properties["iothub-creation-time-utc"] = "2026-01-02T03:04:05Z"
+        await c.send_message(security)
+        e, s = await self.events(d.device_id, lambda l: len(l) >= 2)
+        self.assertEqual(e["systemProperties"]["absolute-expiry-time"], "2031-02-03T04:05:06.789Z")
+        self.assertEqual(e["annotations"]["iothub-creation-time-utc"], "2026-01-02T03:04:05.678Z")
+        self.assertEqual(e["annotations"]["iothub-message-schema"], "schema-1")
+        self.assertEqual(e["annotations"]["dt-dataschema"], "dtmi:com:example:Thermostat;1")
+        self.assertEqual(e["annotations"]["dt-subject"], "thermostat1")
+        self.assertNotIn("iothub-interface-id", e["annotations"])
+        self.assertEqual(e["properties"], {"own": "kept"})
+        self.assertEqual(s["annotations"]["iothub-interface-id"], "urn:azureiot:Security:SecurityAgent:1")
+        self.assertEqual(s["annotations"]["iothub-creation-time-utc"], "2026-01-02T03:04:05Z")
+        self.assertEqual(s["systemProperties"]["absolute-expiry-time"], "2031-02-03T04:05:06.000Z")
+        self.assertEqual(s["properties"], {})
+
     async def test_sizes(self):
         d = world.create_device("size")
-        c = self.device(d)
+        c = self.device(d, connection_retry=False)
         await c.connect()
         await c.send_message("")
-        await c.send_message("x" * (256 * 1024))
+        # The client refuses by the memory a message takes, so that only a text
+        # of two-byte characters comes to 256 KB.
+        largest = "ü" * (128 * 1024)
+        await c.send_message(largest)
         stored = await self.events(d.device_id, lambda l: len(l) >= 2)
-        self.assertEqual(stored[0].get("body") or "", "")
-        self.assertEqual(len(stored[1]["body"]), 256 * 1024)
-        with self.assertRaises(Exception):
-            await c.send_message("x" * (256 * 1024 + 1))  # refused by the client itself
-        await c.send_message("after")
+        self.assertEqual(stored[0]["body"], "")
+        self.assertTrue(stored[1]["body"] == largest)
+        with self.assertRaises(ValueError):
+            await c.send_message("x" * (256 * 1024 + 1))
+        # One byte more the client lets through. The hub can only hang up.
+        with self.assertRaises(exceptions.OperationCancelled):
+            await c.send_message(largest + "x")
+        # This client would send the message again with each of its connections.
+        after = self.device(d)
+        await after.connect()
+        await after.send_message("after")
         stored = await self.events(d.device_id, lambda l: any(e["body"] == "after" for e in l))
-        self.assertEqual(len(stored), 3)
+        self.assertEqual(len(stored), 3, "the oversized message must not be stored")
 
     async def test_module(self):
         d = world.create_device("mod")
@@ -115,6 +159,16 @@ class DeviceCases:
         await c.patch_twin_reported_properties({"alive": True})
         twin = world.service.get_module_twin(d.device_id, "m1")
         self.assertEqual(twin.properties.reported["alive"], True)
+        self.assertEqual((await c.get_twin())["reported"]["alive"], True)
+        inbox = world.Inbox()
+        c.on_twin_desired_properties_patch_received = self.handler(inbox.put)
+
+        def notified():
+            world.service.update_module_twin(d.device_id, "m1", Twin(properties=TwinProperties(desired={"mode": "b"})), "*")
+            return len(inbox) > 0
+
+        await world.until("the subscription to work", notified)
+        self.assertEqual(inbox.items[0]["mode"], "b")
 
     def answer_methods(self, client):
         if self.aio:
@@ -127,20 +181,43 @@ class DeviceCases:
 
     async def test_sas_token_and_renewal(self):
         d = world.create_device("sas")
-        key = d.authentication.symmetric_key.primary_key
+        keys = d.authentication.symmetric_key
         resource = f"{world.HOST}/devices/{d.device_id}"
-        c = self.wrap(self.sdk.IoTHubDeviceClient.create_from_sastoken(world.sas(resource, key, 900), **self.options()))
+        c = self.wrap(self.sdk.IoTHubDeviceClient.create_from_sastoken(world.sas(resource, keys.primary_key, 900), **self.options()))
         inbox = world.Inbox()
         c.on_message_received = self.handler(inbox.put)
         await c.connect()
-        sent = []
-        for n in range(3):
+        sent, sending = [], []
+        for n in range(4):
             for i in range(10):
                 sent.append(f"{n}-{i}")
-                await c.send_message(sent[-1])
-            await c.update_sastoken(world.sas(resource, key, 1000 + n))
-        stored = await self.events(d.device_id, lambda l: len(l) >= len(sent))
-        self.assertEqual([e["body"] for e in stored], sent)
+                sending.append(asyncio.ensure_future(c.send_message(sent[-1])))
+            # The messages are on their way while the client changes its token.
+            await c.update_sastoken(world.sas(resource, keys.primary_key if n % 2 else keys.secondary_key, 1000 + n))
+        await asyncio.gather(*sending)
+        # What was not acknowledged in time is sent again, so that it may come twice.
+        await self.events(d.device_id, lambda l: {e["body"] for e in l} == set(sent))
+        world.command(d.device_id, "still subscribed")
+        await world.until("a command after renewal", lambda: len(inbox) == 1)
+
+    async def test_automatic_renewal(self):
+        d = world.create_device("renew")
+        # The client renews a token two minutes before its end.
+        c = self.device(d, sastoken_ttl=121)
+        inbox = world.Inbox()
+        c.on_message_received = self.handler(inbox.put)
+        await c.connect()
+        sent, connected = [], set()
+
+        async def renewed():
+            sent.append(f"m{len(sent)}")
+            await c.send_message(sent[-1])
+            connected.add(world.registry.get_device(d.device_id).connection_state_updated_time)
+            return len(connected) >= 3
+
+        await world.until("two renewals", renewed)
+        # What was not acknowledged in time is sent again, so that it may come twice.
+        await self.events(d.device_id, lambda l: {e["body"] for e in l} == set(sent))
         world.command(d.device_id, "still subscribed")
         await world.until("a command after renewal", lambda: len(inbox) == 1)
 
@@ -168,19 +245,28 @@ class DeviceCases:
 
     async def test_commands(self):
         d = world.create_device("c2d")
-        world.command(d.device_id, "while offline", iothub_messageid="c-0", **{"iothub-app-colour": "blue", "iothub-ack": "full"})
+        expiry = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=1)
+        world.command(d.device_id, "while offline", {
+            "iothub-messageid": "c-0", "iothub-userid": "me", "iothub-expiry": expiry.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "iothub-app-colour": "blue & red", "iothub-ack": "full"})
         c = self.device(d)
         inbox = world.Inbox()
         c.on_message_received = self.handler(inbox.put)
         await c.connect()
         await world.until("the queued command", lambda: len(inbox) == 1)
         for i in range(1, 6):
-            world.command(d.device_id, f"n{i}", iothub_messageid=f"c-{i}", iothub_contenttype="text/plain", iothub_contentencoding="utf-8")
+            world.command(d.device_id, f"n{i}", {
+                "iothub-messageid": f"c-{i}", "iothub-correlationid": "k/1",
+                "iothub-contenttype": "text/plain", "iothub-contentencoding": "utf-8"})
         await world.until("all commands", lambda: len(inbox) == 6)
         got = inbox.items
         self.assertEqual([m.data.decode() for m in got], ["while offline", "n1", "n2", "n3", "n4", "n5"])
         self.assertEqual(got[0].message_id, "c-0")
-        self.assertEqual(got[0].custom_properties["colour"], "blue")
+        self.assertEqual(got[0].user_id, "me")
+        self.assertEqual(got[0].ack, "full")
+        self.assertEqual(got[0].expiry_time_utc, expiry.strftime("%Y-%m-%dT%H:%M:%S.0000000Z"))
+        self.assertEqual(got[0].custom_properties, {"colour": "blue & red"})
+        self.assertEqual(got[1].correlation_id, "k/1")
         self.assertEqual(got[1].content_type, "text/plain")
         self.assertEqual(got[1].content_encoding, "utf-8")
         await world.until("an empty queue", lambda: world.registry.get_device(d.device_id).cloud_to_device_message_count == 0)
@@ -228,6 +314,22 @@ class DeviceCases:
         await world.until("the notification", lambda: len(inbox) == 1)
         self.assertEqual(inbox.items[0], {"interval": 6, "nested": {"b": None}, "$version": 3})
 
+    async def test_twin_changed_while_away(self):
+        d = world.create_device("away")
+        update = lambda desired: world.service.update_twin(d.device_id, Twin(properties=TwinProperties(desired=desired)), "*")
+        c = self.device(d)
+        inbox = world.Inbox()
+        await c.connect()
+        await c.get_twin()  # subscribes to answers; the client itself asks without a subscription else
+        c.on_twin_desired_properties_patch_received = self.handler(inbox.put)
+        await c.disconnect()
+        update({"interval": 7})
+        await c.connect()
+        # The client gets the twin after each connection and makes a notification of a new version.
+        await world.until("the change", lambda: any(i.get("interval") == 7 for i in inbox.items))
+        update({"interval": 8})
+        await world.until("the notification", lambda: any(i.get("interval") == 8 for i in inbox.items))
+
     async def test_kill_and_restart(self):
         d = world.create_device("kill")
         c = self.device(d)
@@ -238,21 +340,27 @@ class DeviceCases:
         world.command(d.device_id, "before")
         await world.until("a command", lambda: len(inbox) == 1)
         acknowledged = []
-        for i in range(50):
-            await c.send_message(f"m{i}")
-            acknowledged.append(f"m{i}")
-        await asyncio.to_thread(world.kill_and_restart)
-        for i in range(50, 70):
-            # The client reconnects by itself; what it refuses meanwhile was not acknowledged.
-            async def send(body=f"m{i}"):
-                try:
-                    await c.send_message(body)
-                    return True
-                except (exceptions.ConnectionDroppedError, exceptions.NoConnectionError, exceptions.ConnectionFailedError, exceptions.OperationCancelled):
-                    return False
-            await world.until("the client to come back", send, 60)
-            acknowledged.append(f"m{i}")
-        await self.events(d.device_id, lambda l: set(acknowledged) <= {e["body"] for e in l}, 60)
+
+        async def send():
+            # What the client refuses while it has no connection is not acknowledged.
+            body = f"m{len(acknowledged)}"
+            try:
+                await c.send_message(body)
+            except (exceptions.ConnectionDroppedError, exceptions.NoConnectionError,
+                    exceptions.ConnectionFailedError, exceptions.OperationCancelled):
+                return False
+            acknowledged.append(body)
+            return True
+
+        for _ in range(50):
+            self.assertTrue(await send())
+        restart = asyncio.ensure_future(asyncio.to_thread(world.kill_and_restart))
+        while not restart.done():
+            await world.until("the client to come back", send)
+        await restart
+        for _ in range(20):
+            await world.until("the client to come back", send)
+        await self.events(d.device_id, lambda l: set(acknowledged) <= {e["body"] for e in l})
         world.command(d.device_id, "after")
         await world.until("a command after the restart", lambda: any(m.data == b"after" for m in inbox.items))
         r = await asyncio.to_thread(

@@ -4,7 +4,7 @@ import base64
 import unittest
 
 from azure.iot.hub import IoTHubRegistryManager
-from azure.iot.hub.models import Twin, TwinProperties
+from azure.iot.hub.models import CloudToDeviceMethod, Twin, TwinProperties
 from msrest.exceptions import HttpOperationError
 
 import world
@@ -82,6 +82,30 @@ class Registry(unittest.TestCase):
         self.status(404, r.get_twin, "no-such-device")
         self.status(400, r.update_twin, d, Twin(properties=TwinProperties(desired={"bad.key": 1})))
         self.status(400, r.update_twin, d, Twin(properties=TwinProperties(desired={"big": "x" * 5000})))
+
+    def test_module_twins(self):
+        r = world.service
+        d = world.create_device("mtwin").device_id
+        world.registry.create_module_with_sas(d, "one", "", KEY1, KEY2)
+        twin = r.get_module_twin(d, "one")
+        self.assertEqual(twin.module_id, "one")
+        patched = r.update_module_twin(d, "one", Twin(tags={"a": 1}, properties=TwinProperties(desired={"x": 1})), twin.etag)
+        self.assertEqual((patched.tags, patched.properties.desired["x"]), ({"a": 1}, 1))
+        self.status(412, r.update_module_twin, d, "one", Twin(tags={"late": True}), twin.etag)
+        replaced = r.replace_module_twin(d, "one", Twin(tags={"c": 1}, properties=TwinProperties(desired={})), patched.etag)
+        self.assertEqual(replaced.tags, {"c": 1})
+        self.assertNotIn("x", replaced.properties.desired)
+        self.assertEqual(r.get_twin(d).tags, {})
+        self.status(404, r.get_module_twin, d, "none")
+
+    def test_method_errors(self):
+        # What a device answers is in test_device.
+        d = world.create_device("call").device_id
+        call = CloudToDeviceMethod(method_name="x", payload=None, response_timeout_in_seconds=5, connect_timeout_in_seconds=0)
+        self.status(404, world.service.invoke_device_method, d, call)
+        self.status(404, world.service.invoke_device_method, "no-such-device", call)
+        self.status(404, world.service.invoke_device_module_method, d, "none", call)
+        self.status(400, world.service.invoke_device_method, d, CloudToDeviceMethod(method_name="x", response_timeout_in_seconds=1000))
 
     def test_errors(self):
         r = world.registry
