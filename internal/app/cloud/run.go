@@ -57,6 +57,7 @@ func (c *Cloud) Run(ctx context.Context) error {
 	parts := map[string]func(ctx context.Context) error{
 		"HTTPS":               func(ctx context.Context) error { return c.serveWeb(ctx, web) },
 		"certificates":        c.certs.run,
+		"memory":              trimMemory,
 		"MQTT over WebSocket": func(ctx context.Context) error { return wsHead.Serve(ctx, ws.Listen(wsnet.MQTT)) },
 	}
 	if c.listeners.mqtt != nil {

@@ -45,6 +45,10 @@ func Idle(ctx context.Context, t *Target, l Load) (Run, error) {
 	return Run{Count: n, Seconds: took.Seconds(), Rate: rate(n, took), Bytes: float64(after-before) / float64(n)}, nil
 }
 
+// calmSeconds is how long the memory of a server must not fall to count as
+// settled. It is longer than the pause after which causeway gives memory back.
+const calmSeconds = 12
+
 // settled waits until the memory of a process stops falling, at most for the
 // given time, and returns it. A server with a garbage collector holds what the
 // handshakes needed for a while.
@@ -55,7 +59,7 @@ func settled(ctx context.Context, pid int, most time.Duration) (int64, error) {
 		return 0, err
 	}
 	deadline := time.Now().Add(most)
-	for calm := 0; calm < 5 && time.Now().Before(deadline); {
+	for calm := 0; calm < calmSeconds && time.Now().Before(deadline); {
 		wait(ctx, step)
 		if err := ctx.Err(); err != nil {
 			return 0, err
