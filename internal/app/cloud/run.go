@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/net/netutil"
+
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/core/eventlog"
 	"github.com/causeway-iot/causeway/internal/head/admin"
@@ -29,6 +31,9 @@ const (
 	idleTimeout       = 2 * time.Minute
 	maxHeaderBytes    = 64 << 10
 	selfCheckTimeout  = 10 * time.Second
+	// maxWebConnections bounds the HTTPS port, WebSockets included; those above
+	// it wait in the backlog of the system.
+	maxWebConnections = 64 << 10
 )
 
 // Run serves until ctx ends, then stops in order: no new connections; those
@@ -209,7 +214,7 @@ func (c *Cloud) webServer(ws *wsnet.Handler, a *admin.Server) *http.Server {
 // serveWeb runs the HTTPS port until ctx ends and its requests are answered.
 func (c *Cloud) serveWeb(ctx context.Context, s *http.Server) error {
 	done := make(chan error, 1)
-	go func() { done <- s.ServeTLS(c.listeners.https, "", "") }()
+	go func() { done <- s.ServeTLS(netutil.LimitListener(c.listeners.https, maxWebConnections), "", "") }()
 	select {
 	case err := <-done:
 		return err

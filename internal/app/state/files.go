@@ -7,8 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
 // WriteFile writes a file so that a reader sees the old content or the whole
@@ -44,14 +42,6 @@ func WriteFile(path string, data []byte, mode fs.FileMode) (err error) {
 	return syncDir(dir)
 }
 
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
-
 // MakeDir creates a directory, and those above it, that only its owner may enter.
 func MakeDir(path string) error { return os.MkdirAll(path, 0o700) }
 
@@ -65,7 +55,7 @@ func ReadSecret(path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if info.Mode().Perm()&0o077 != 0 {
+	if exposed(info.Mode()) {
 		return "", fmt.Errorf("%s can be read by others (mode %04o): run chmod 600 %s", path, info.Mode().Perm(), path)
 	}
 	if info.Size() > 64<<10 {
@@ -92,6 +82,8 @@ func (e *LockedError) Error() string {
 	return fmt.Sprintf("the data directory %s is in use by %s: stop it, or choose another directory with --data", e.Dir, who)
 }
 
+var errLocked = errors.New("the file is locked by another process")
+
 // LockDir takes the exclusive lock of a directory without waiting. The lock
 // ends with the process, however it ends.
 func LockDir(dir string) (*Lock, error) {
@@ -100,9 +92,9 @@ func LockDir(dir string) (*Lock, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock data directory: %w", err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := lockFile(f); err != nil {
 		defer f.Close()
-		if !errors.Is(err, unix.EWOULDBLOCK) {
+		if !errors.Is(err, errLocked) {
 			return nil, fmt.Errorf("lock %s: %w", path, err)
 		}
 		b := make([]byte, 16)

@@ -1,0 +1,176 @@
+package hostile
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const document = "../../docs/bad-input.md"
+
+// documented is a test that the document names: function, slash, row.
+var documented = regexp.MustCompile("\\[`((?:Test|Fuzz)[^`/]*)(?:/([^`]*))?`\\]\\(([^)]+_test\\.go)\\)")
+
+// source is what the document can name of one file.
+type source struct {
+	functions map[string]map[string]bool // with the strings in them
+	variables map[string][]string        // first strings of the rows of a table
+	strings   map[string]bool
+}
+
+// parse reads a file of tests.
+func parse(path string) (source, error) {
+	s := source{map[string]map[string]bool{}, map[string][]string{}, map[string]bool{}}
+	f, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+	if err != nil {
+		return s, err
+	}
+	for _, d := range f.Decls {
+		name, inside := "", map[string]bool{}
+		switch d := d.(type) {
+		case *ast.FuncDecl:
+			name = d.Name.Name
+			s.functions[name] = inside
+		case *ast.GenDecl:
+			if len(d.Specs) == 1 {
+				if v, ok := d.Specs[0].(*ast.ValueSpec); ok {
+					name = v.Names[0].Name
+				}
+			}
+		}
+		ast.Inspect(d, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.CompositeLit:
+				if n.Type == nil && len(n.Elts) > 1 { // a row
+					if text, ok := literal(n.Elts[0]); ok {
+						s.variables[name] = append(s.variables[name], text)
+					}
+				}
+			case *ast.BasicLit:
+				if text, ok := literal(n); ok {
+					inside[text], s.strings[text] = true, true
+				}
+			}
+			return true
+		})
+	}
+	return s, nil
+}
+
+func literal(e ast.Expr) (string, bool) {
+	l, ok := e.(*ast.BasicLit)
+	if !ok || l.Kind != token.STRING {
+		return "", false
+	}
+	text, err := strconv.Unquote(l.Value)
+	return text, err == nil
+}
+
+// check returns what is wrong with a document whose links start in dir, and
+// which tests it names. With all, every row of its tables must name one.
+func check(dir, text string, all bool) (wrong []string, named map[string]bool) {
+	named = map[string]bool{}
+	files := map[string]source{}
+	for i, line := range strings.Split(text, "\n") {
+		found := documented.FindAllStringSubmatch(line, -1)
+		if len(found) == 0 && all && strings.HasPrefix(line, "| ") && !strings.HasPrefix(line, "| Input ") {
+			wrong = append(wrong, fmt.Sprintf("line %d names no test: %s", i+1, line))
+		}
+		for _, m := range found {
+			path := filepath.Join(dir, m[3])
+			s, ok := files[path]
+			if !ok {
+				var err error
+				if s, err = parse(path); err != nil {
+					wrong = append(wrong, fmt.Sprintf("line %d: %v", i+1, err))
+				}
+				files[path] = s
+			}
+			switch function := s.functions[m[1]]; {
+			case function == nil:
+				wrong = append(wrong, fmt.Sprintf("line %d: %s has no %s", i+1, m[3], m[1]))
+			case m[2] != "" && !function[m[2]] && !s.strings[m[2]]:
+				wrong = append(wrong, fmt.Sprintf("line %d: %s of %s has no row %q", i+1, m[1], m[3], m[2]))
+			}
+			named[path+" "+m[1]+"/"+m[2]] = true
+		}
+	}
+	return wrong, named
+}
+
+// TestDocument holds docs/bad-input.md to the tests.
+func TestDocument(t *testing.T) {
+	text, err := os.ReadFile(document)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrong, named := check(filepath.Dir(document), string(text), true)
+	for _, w := range wrong {
+		t.Error(w)
+	}
+	if len(named) < 300 {
+		t.Errorf("the document names %d tests only", len(named))
+	}
+	// The tables that are the source of the document are in it as a whole.
+	for _, table := range []struct{ file, variable string }{
+		{"internal/head/mqtt/badinput_test.go", "badInput"},
+		{"internal/head/iothub/bad_input_test.go", "badInputs"},
+	} {
+		path := filepath.Join("../..", table.file)
+		s, err := parse(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows := s.variables[table.variable]
+		if len(rows) < 50 {
+			t.Errorf("%s has only %d rows: is this still the table?", table.file, len(rows))
+		}
+		for _, row := range rows {
+			if !named[path+" TestBadInput/"+row] {
+				t.Errorf("docs/bad-input.md lacks the row %q of %s", row, table.file)
+			}
+		}
+	}
+}
+
+// TestMatrix holds docs/compat/hub.md to the tests it names.
+func TestMatrix(t *testing.T) {
+	const matrix = "../../docs/compat/hub.md"
+	text, err := os.ReadFile(matrix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrong, named := check(filepath.Dir(matrix), string(text), false)
+	for _, w := range wrong {
+		t.Error(w)
+	}
+	if len(named) < 50 {
+		t.Errorf("the document names %d tests only", len(named))
+	}
+}
+
+// TestCheck shows that the check of the document can fail.
+func TestCheck(t *testing.T) {
+	const file = "docs_test.go"
+	for line, want := range map[string]string{
+		"| x | y | [`TestCheck`](" + file + ") |":               "",
+		"| x | y | [`TestCheck/names no test`](" + file + ") |": "",
+		"| x | y | [`TestCheck/no" + " row`](" + file + ") |":   "has no row",
+		"| x | y | [`TestGone`](" + file + ") |":                "has no TestGone",
+		"| x | y | [`TestCheck`](gone_test.go) |":               "no such file",
+		"| x | y | z |": "names no test",
+		"text":          "",
+	} {
+		wrong, _ := check(".", line, true)
+		if got := strings.Join(wrong, "; "); (got == "") != (want == "") || !strings.Contains(got, want) {
+			t.Errorf("%s: %q, want %q", line, got, want)
+		}
+	}
+}

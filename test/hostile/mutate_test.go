@@ -1,0 +1,157 @@
+package hostile
+
+import (
+	"crypto/tls"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/causeway-iot/causeway/internal/wire/mqtt"
+)
+
+// burst is how long mutated traffic is sent.
+const burst = 2 * time.Second
+
+// traffic is what a good client sends over one connection, packet by packet.
+func traffic(key []byte) (overMQTT, overHTTPS [][]byte) {
+	const events = "devices/attacker/messages/events/"
+	for _, p := range []mqtt.Packet{
+		&mqtt.Connect{
+			Version: mqtt.V311, ClientID: "attacker", CleanStart: true, KeepAlive: 60, HasUserName: true,
+			UserName: "localhost/attacker/?api-version=2021-04-12&DeviceClientType=x", HasPassword: true, Password: proof(key),
+			Will: &mqtt.Will{Topic: events, Payload: []byte("gone"), QoS: 1},
+		},
+		&mqtt.Subscribe{ID: 1, Subscriptions: []mqtt.Subscription{
+			{Filter: "$iothub/twin/res/#", QoS: 1}, {Filter: "$iothub/methods/POST/#"}, {Filter: "devices/attacker/messages/devicebound/#", QoS: 1},
+		}},
+		&mqtt.Publish{Topic: "$iothub/twin/GET/?$rid=1", QoS: 1, ID: 2},
+		&mqtt.Publish{Topic: "$iothub/twin/PATCH/properties/reported/?$rid=2", QoS: 1, ID: 3, Payload: []byte(`{"a":{"b":[1,2,{"c":"é"}]},"d":null}`)},
+		&mqtt.Publish{Topic: events + "%24.ct=application%2Fjson&%24.ce=utf-8&%24.mid=m-1&key=value", QoS: 1, ID: 4, Payload: []byte(`{"t":21.5}`)},
+		&mqtt.Publish{Topic: events, Payload: []byte("qos 0")},
+		&mqtt.Publish{Topic: "$iothub/methods/res/200/?$rid=1", QoS: 1, ID: 5, Payload: []byte("{}")},
+		&mqtt.Ack{Kind: mqtt.PUBACK, ID: 1},
+		&mqtt.Ping{},
+		&mqtt.Unsubscribe{ID: 6, Filters: []string{"$iothub/methods/POST/#"}},
+	} {
+		b, err := p.Append(nil, mqtt.V311)
+		if err != nil {
+			panic(err) // a packet of this file
+		}
+		overMQTT = append(overMQTT, b)
+	}
+	for _, r := range []string{
+		"GET /devices/attacker/modules?api-version=2021-04-12 HTTP/1.1\r\n",
+		"GET /devices/attacker/messages/deviceBound?api-version=2021-04-12 HTTP/1.1\r\n",
+		"DELETE /devices/attacker/messages/deviceBound/00000000-0000-0000-0000-000000000001?api-version=2021-04-12 HTTP/1.1\r\n",
+		"GET /devices/attacker/modules/%24edgeAgent?api-version=2021-04-12 HTTP/1.1\r\nIf-Match: \"*\"\r\n",
+	} {
+		overHTTPS = append(overHTTPS, []byte(r+"Host: localhost\r\nAuthorization: "+proof(key)+"\r\n\r\n"))
+	}
+	return overMQTT, append(overHTTPS, []byte("PUT /devices/attacker/modules/m?api-version=2021-04-12 HTTP/1.1\r\nHost: localhost\r\n"+
+		"Authorization: "+proof(key)+"\r\nContent-Type: application/json\r\nContent-Length: 36\r\n\r\n"+`{"deviceId":"attacker","moduleId":"m"`))
+}
+
+// mutate returns b with a few changes of the kinds that parsers fall over.
+func mutate(r *rand.Rand, b []byte) []byte {
+	b = slices.Clone(b)
+	for range 1 + r.IntN(4) {
+		if len(b) == 0 {
+			return b
+		}
+		i := r.IntN(len(b))
+		switch r.IntN(7) {
+		case 0: // a bit
+			b[i] ^= 1 << r.IntN(8)
+		case 1: // a byte
+			b[i] = byte(r.Uint32())
+		case 2: // an extreme
+			b[i] = []byte{0, 1, 0x7f, 0x80, 0xff, '%', '/', '#', '\r', '\n'}[r.IntN(10)]
+		case 3: // less
+			b = slices.Delete(b, i, min(len(b), i+1+r.IntN(8)))
+		case 4: // more
+			b = slices.Insert(b, i, []byte(garbage(1+r.IntN(8)))...)
+		case 5: // again
+			b = append(b, b[i:]...)
+		case 6: // the end
+			b = b[:i]
+		}
+	}
+	return b
+}
+
+// TestMutatedTraffic sends good traffic of one device with small changes. What
+// the hub knows of another device is the same as without it, whatever the
+// mutations do to their own.
+func TestMutatedTraffic(t *testing.T) {
+	w := newWorld(t)
+	overMQTT, overHTTPS := traffic(w.key("attacker"))
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	until := time.Now().Add(burst)
+	var connections, accepted atomic.Int64
+	var wg sync.WaitGroup
+	for worker := range 6 {
+		wg.Go(func() {
+			r := rand.New(rand.NewPCG(seed, uint64(worker)))
+			for time.Now().Before(until) {
+				addr, packets := w.mqtt, overMQTT
+				if worker%3 == 0 {
+					addr, packets = w.https, overHTTPS
+				}
+				// The ones before it are good, so that it is met in every state.
+				n := r.IntN(len(packets))
+				var b []byte
+				for _, p := range packets[:n] {
+					b = append(b, p...)
+				}
+				b = append(b, mutate(r, packets[n])...)
+				for _, p := range packets[n+1:] {
+					b = append(b, p...)
+				}
+				answered, err := w.shoot(addr, b)
+				if err != nil {
+					t.Errorf("%v, after % x", err, b)
+					return
+				}
+				connections.Add(1)
+				if answered {
+					accepted.Add(1)
+				}
+			}
+		})
+	}
+	for time.Now().Before(until) {
+		w.bystander()
+		time.Sleep(100 * time.Millisecond)
+	}
+	wg.Wait()
+	t.Logf("%d connections, %d of them were answered, beside %d of the bystander", connections.Load(), accepted.Load(), w.sent)
+	if accepted.Load() == 0 || accepted.Load() == connections.Load() && connections.Load() > 300 {
+		t.Error("all or nothing was understood: the mutations show nothing")
+	}
+	w.unharmed(24 << 20)
+}
+
+// shoot writes b over a connection of its own and reads what comes until the
+// server ends it, which it must after the end of the client's half.
+func (w *world) shoot(addr string, b []byte) (answered bool, err error) {
+	c, err := tls.DialWithDialer(&net.Dialer{Timeout: patience}, "tcp", addr, w.tls)
+	if err != nil {
+		return false, err
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(patience))
+	_, _ = c.Write(b) // may fail: refused in the middle
+	_ = c.CloseWrite()
+	n, err := io.Copy(io.Discard, io.LimitReader(c, 1<<20))
+	if e, ok := err.(net.Error); ok && e.Timeout() { //nolint:errorlint // of the connection itself
+		return false, fmt.Errorf("the server does not let go")
+	}
+	return n > 0, nil
+}
