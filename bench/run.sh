@@ -80,6 +80,8 @@ measure causeway --data "$data/cloud"
 for w in method c2d twin; do
 	generator $w --data "$data/cloud" --name causeway --devices "$devices" --save "$results/causeway-$w.json"
 done
+# One call at a time: the round trip by itself.
+generator method --data "$data/cloud" --name causeway --devices 10 --depth 1 --save "$results/causeway-method-1.json"
 stop
 
 for persistence in false true; do

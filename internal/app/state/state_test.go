@@ -25,14 +25,14 @@ func TestGetenvLaterWins(t *testing.T) {
 }
 
 func TestPath(t *testing.T) {
-	s := &state.State{Dir: "/work", Env: []string{"HOME=/home/ada"}}
+	s := &state.State{Dir: "/home/me", Env: []string{"HOME=/home/ada"}}
 	for in, want := range map[string]string{
 		"":        "",
-		"x":       "/work/x",
+		"x":       "/home/me/x",
 		"../x":    "/x",
 		"/etc/x":  "/etc/x",
 		"~/x":     "/home/ada/x",
-		"dir/a.b": "/work/dir/a.b",
+		"dir/a.b": "/home/me/dir/a.b",
 	} {
 		if got := s.Path(in); got != want {
 			t.Errorf("Path(%q) = %q, want %q", in, got, want)

@@ -9,9 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/client"
@@ -91,26 +92,15 @@ func (t *Target) provision(ctx context.Context, l Load) error {
 
 // inParallel calls f for 0 … n-1, at most limit at once, until one fails.
 func inParallel(ctx context.Context, limit, n int, f func(ctx context.Context, i int) error) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var wg sync.WaitGroup
-	var next atomic.Int64
-	for range min(limit, n) {
-		wg.Go(func() {
-			for {
-				i := int(next.Add(1)) - 1
-				if i >= n || ctx.Err() != nil {
-					return
-				}
-				if err := f(ctx, i); err != nil {
-					cancel(err)
-					return
-				}
-			}
-		})
+	g, all := errgroup.WithContext(ctx)
+	g.SetLimit(limit)
+	for i := 0; i < n && all.Err() == nil; i++ {
+		g.Go(func() error { return f(all, i) })
 	}
-	wg.Wait()
-	return context.Cause(ctx)
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return context.Cause(ctx) // it may have ended before all were begun
 }
 
 // connect opens the connection of d: TCP, TLS, CONNECT, CONNACK.
