@@ -29,7 +29,7 @@ func TestPath(t *testing.T) {
 	for in, want := range map[string]string{
 		"":        "",
 		"x":       "/home/me/x",
-		"../x":    "/x",
+		"../x":    "/home/x",
 		"/etc/x":  "/etc/x",
 		"~/x":     "/home/ada/x",
 		"dir/a.b": "/home/me/dir/a.b",
