@@ -3,12 +3,15 @@ package cloud_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -110,6 +113,32 @@ func (r *running) stop() {
 			r.t.Errorf("did not stop; log:\n%s", r.log.String())
 		}
 	})
+}
+
+// metrics returns what a scraper gets.
+func (r *running) metrics(dir string) string {
+	r.t.Helper()
+	token, err := os.ReadFile(filepath.Join(dir, cloud.AdminTokenFile))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	req, err := http.NewRequestWithContext(r.t.Context(), http.MethodGet, r.Connection().AdminURL+"/metrics", nil)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+	tr := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: r.options().RootCAs}}
+	defer tr.CloseIdleConnections()
+	res, err := tr.RoundTrip(req)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode != http.StatusOK {
+		r.t.Fatalf("metrics: %s %v", res.Status, err)
+	}
+	return string(text)
 }
 
 func (r *running) options() client.Options {
@@ -492,6 +521,12 @@ func TestAdministration(t *testing.T) {
 	h, err := r.admin(dir).Hub(t.Context(), "localhost")
 	if err != nil || h.Devices == nil || h.Devices.Total != 2 {
 		t.Errorf("hub %+v, %v", h, err)
+	}
+	if err := r.service().SendCommand(t.Context(), "a", "", &causeway.Message{Body: []byte("x")}); err != nil {
+		t.Error(err)
+	}
+	if text := r.metrics(dir); !strings.Contains(text, `causeway_hub_commands_waiting{hub="localhost"} 1`) {
+		t.Errorf("the metrics do not tell of the waiting command:\n%s", text)
 	}
 	st, err := r.service().Statistics(t.Context())
 	if err != nil || st.TotalDeviceCount != 2 || st.ConnectedDeviceCount != 0 {

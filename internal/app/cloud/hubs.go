@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"path/filepath"
 	"sync"
 	"time"
@@ -22,6 +23,9 @@ import (
 	"github.com/causeway-iot/causeway/internal/hub/cloudhub"
 	"github.com/causeway-iot/causeway/internal/obs"
 )
+
+// scrapeTimeout bounds what a metric may cost that is counted when asked for.
+const scrapeTimeout = 2 * time.Second
 
 // hubs starts and stops hubs as the directory says: each has an event log and
 // a goroutine of its own.
@@ -83,12 +87,30 @@ func (h *hubs) start(d directory.Hub) error {
 		r.metrics.release()
 		return errors.Join(fmt.Errorf("start hub %s: %w", d.Name, err), r.events.Close())
 	}
+	r.metrics.MustRegister(h.waiting(d.Name))
 	ctx, cancel := context.WithCancel(h.ctx)
 	r.cancel = cancel
 	go func() { r.done <- r.hub.Run(ctx) }()
 	h.running[d.Name] = r
 	h.set.Add(r.hub)
 	return nil
+}
+
+// waiting is the metric of the messages that wait for devices of a hub.
+func (h *hubs) waiting(name string) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "causeway_hub_commands_waiting", Help: "Cloud-to-device messages in queues, at most a million.",
+		ConstLabels: prometheus.Labels{"hub": name},
+	}, func() float64 {
+		ctx, cancel := context.WithTimeout(h.ctx, scrapeTimeout)
+		defer cancel()
+		n, err := h.commands.Waiting(ctx, name)
+		if err != nil {
+			h.log.Warn("waiting commands could not be counted", obs.KeyHub, name, obs.KeyError, err)
+			return math.NaN()
+		}
+		return float64(n)
+	})
 }
 
 // retention returns how long, and up to which size, a hub keeps its events.

@@ -317,6 +317,15 @@ func (s *Service) Depth(ctx context.Context, id causeway.Identity) (int, error) 
 	return len(q.entries), nil
 }
 
+// maxWaiting is how far Waiting counts.
+const maxWaiting = 1_000_000
+
+// Waiting returns how many messages wait in all queues of a hub, delivered but
+// not settled ones included; a million stands for more.
+func (s *Service) Waiting(ctx context.Context, hub string) (int, error) {
+	return s.store.Waiting(ctx, hub, maxWaiting)
+}
+
 // Forget drops what is remembered of id and, for a device, of its modules. It
 // is called once they are deleted; their messages went with them.
 func (s *Service) Forget(id causeway.Identity) {

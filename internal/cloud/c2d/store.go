@@ -91,6 +91,10 @@ type Store interface {
 	// order of hub, device and module, from the first one greater than after.
 	Queues(ctx context.Context, after causeway.Identity, limit int) ([]causeway.Identity, error)
 
+	// Waiting returns how many items the queues of a hub hold together. It
+	// counts no further than most.
+	Waiting(ctx context.Context, hub string, most int) (int, error)
+
 	// Expired returns up to limit entries of any queue whose time is over at
 	// now, the longest overdue first.
 	Expired(ctx context.Context, now time.Time, limit int) ([]Due, error)

@@ -154,6 +154,17 @@ func (s commandStore) Queues(ctx context.Context, after causeway.Identity, limit
 	})
 }
 
+// Waiting implements [c2d.Store].
+func (s commandStore) Waiting(ctx context.Context, hub string, most int) (int, error) {
+	return read(ctx, s.db, "Waiting", func(c *conn) (n int, err error) {
+		err = c.query(`SELECT COUNT(*) FROM (SELECT 1 FROM commands WHERE hub = ? LIMIT ?)`, func(r row) error {
+			n = int(r.int(0))
+			return nil
+		}, hub, int64(most))
+		return n, err
+	})
+}
+
 // Expired implements [c2d.Store].
 func (s commandStore) Expired(ctx context.Context, now time.Time, limit int) ([]c2d.Due, error) {
 	return read(ctx, s.db, "Expired", func(c *conn) (due []c2d.Due, err error) {

@@ -352,6 +352,17 @@ func testQueues(t *testing.T, open Open) {
 		}
 		return ids
 	}
+	waiting := func(hub string, most int) int {
+		n, err := s.Waiting(t.Context(), hub, most)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	equal(t, "waiting in the hub", waiting(dev.Hub, 10), 3)
+	equal(t, "waiting in another hub", waiting(abroad.Hub, 10), 1)
+	equal(t, "waiting in no hub", waiting("none", 10), 0)
+	equal(t, "counted no further than asked", waiting(dev.Hub, 2), 2)
 	equal(t, "all", list(causeway.Identity{}, 10), []causeway.Identity{abroad, dev, module})
 	equal(t, "first page", list(causeway.Identity{}, 2), []causeway.Identity{abroad, dev})
 	equal(t, "second page", list(dev, 2), []causeway.Identity{module})

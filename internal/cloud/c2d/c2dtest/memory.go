@@ -219,6 +219,21 @@ func (m *Memory) Queues(ctx context.Context, after causeway.Identity, limit int)
 	return ids[:min(len(ids), limit)], nil
 }
 
+// Waiting implements [c2d.Store].
+func (m *Memory) Waiting(ctx context.Context, hub string, most int) (int, error) {
+	defer m.mu.Unlock()
+	if err := m.begin(ctx); err != nil {
+		return 0, err
+	}
+	n := 0
+	for id, q := range m.queues {
+		if id.Hub == hub {
+			n += len(q)
+		}
+	}
+	return min(n, most), nil
+}
+
 // Expired implements [c2d.Store].
 func (m *Memory) Expired(ctx context.Context, now time.Time, limit int) ([]c2d.Due, error) {
 	defer m.mu.Unlock()
