@@ -39,8 +39,10 @@ func newBroker(t *testing.T) *broker {
 	roots.AddCert(ca.Certificate())
 	return &broker{
 		t: t, roots: roots, conns: make(chan net.Conn),
-		cfg: &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, ClientAuth: tls.RequestClientCert,
-			SessionTicketsDisabled: true}, // a ticket is written while the client writes, too: more than a pipe can bear
+		cfg: &tls.Config{
+			Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, ClientAuth: tls.RequestClientCert,
+			SessionTicketsDisabled: true,
+		}, // a ticket is written while the client writes, too: more than a pipe can bear
 	}
 }
 

@@ -205,7 +205,7 @@ func TestReconnectBacksOff(t *testing.T) {
 		if waits[0] > 400*time.Millisecond || waits[7] < 2*time.Second || waits[7] > 6*time.Second {
 			t.Errorf("waits %v do not grow to about 4 s", waits)
 		}
-		time.Sleep(time.Minute) // a connection that lasts ends the back-off
+		time.Sleep(time.Minute) //nolint:forbidigo // simulated time; a connection that lasts ends the back-off
 		p.conn.Close()
 		began := time.Now()
 		p = b.accept(mqtt.Accepted)
@@ -303,7 +303,7 @@ func TestCloseWhileOffline(t *testing.T) {
 		synctest.Wait()
 		b.fail = true
 		p.conn.Close()
-		time.Sleep(time.Minute)
+		time.Sleep(time.Minute) //nolint:forbidigo // simulated time
 		if d.Connected() {
 			t.Error("still connected")
 		}

@@ -238,8 +238,12 @@ func seconds(d time.Duration) int { return int((d + time.Second - 1) / time.Seco
 func (s *Service) SendCommand(ctx context.Context, device, module string, m *causeway.Message) error {
 	h := http.Header{"Content-Type": {"application/octet-stream"}}
 	for _, f := range []struct{ name, value string }{
-		{"iothub-messageid", m.ID}, {"iothub-correlationid", m.CorrelationID}, {"iothub-userid", m.UserID},
-		{"iothub-contenttype", m.ContentType}, {"iothub-contentencoding", m.ContentEncoding}, {"iothub-ack", string(m.Ack)},
+		{"iothub-messageid", m.ID},
+		{"iothub-correlationid", m.CorrelationID},
+		{"iothub-userid", m.UserID},
+		{"iothub-contenttype", m.ContentType},
+		{"iothub-contentencoding", m.ContentEncoding},
+		{"iothub-ack", string(m.Ack)},
 	} {
 		if f.value != "" {
 			h.Set(f.name, f.value)

@@ -75,10 +75,18 @@ func NewCmdRoot(st *state.State) *cobra.Command {
 		group string
 		make  func(*state.State) *cobra.Command
 	}{
-		{"run", NewCmdQuickstart}, {"run", NewCmdCloud}, {"run", NewCmdConfig},
-		{"use", NewCmdHub}, {"use", NewCmdDevice}, {"use", NewCmdModule}, {"use", NewCmdTwin},
-		{"use", NewCmdC2D}, {"use", NewCmdMethod}, {"use", NewCmdMonitor},
-		{"load", NewCmdSim}, {"load", NewCmdBench},
+		{"run", NewCmdQuickstart},
+		{"run", NewCmdCloud},
+		{"run", NewCmdConfig},
+		{"use", NewCmdHub},
+		{"use", NewCmdDevice},
+		{"use", NewCmdModule},
+		{"use", NewCmdTwin},
+		{"use", NewCmdC2D},
+		{"use", NewCmdMethod},
+		{"use", NewCmdMonitor},
+		{"load", NewCmdSim},
+		{"load", NewCmdBench},
 		{"", NewCmdVersion},
 	} {
 		cmd := c.make(st)

@@ -121,7 +121,7 @@ func TestHalfOpenMQTT(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatalf("the cloud holds %d connections, not %d", runtime.NumGoroutine()-w.goroutines, halfOpen)
 		}
-		time.Sleep(10 * time.Millisecond)
+		time.Sleep(10 * time.Millisecond) //nolint:forbidigo // polls with a deadline
 	}
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)

@@ -128,7 +128,7 @@ func TestMutatedTraffic(t *testing.T) {
 	}
 	for time.Now().Before(until) {
 		w.bystander()
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(100 * time.Millisecond) //nolint:forbidigo // polls with a deadline
 	}
 	wg.Wait()
 	t.Logf("%d connections, %d of them were answered, beside %d of the bystander", connections.Load(), accepted.Load(), w.sent)

@@ -138,7 +138,7 @@ func TestSlow(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatalf("the HTTPS port still holds %d connections", runtime.NumGoroutine()-w.goroutines)
 		}
-		time.Sleep(50 * time.Millisecond)
+		time.Sleep(50 * time.Millisecond) //nolint:forbidigo // polls with a deadline
 	}
 	lift()
 	end()

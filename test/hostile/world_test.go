@@ -262,7 +262,7 @@ func (w *world) measure(enough uint64) (goroutines int, memory uint64) {
 		if time.Now().After(deadline) {
 			return goroutines, memory
 		}
-		time.Sleep(20 * time.Millisecond)
+		time.Sleep(20 * time.Millisecond) //nolint:forbidigo // polls with a deadline
 	}
 }
 

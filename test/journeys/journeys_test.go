@@ -277,7 +277,7 @@ func TestDesired(t *testing.T) {
 		if ctx.Err() != nil {
 			t.Fatal("no spans hub.desired and iothub.patchTwin")
 		}
-		time.Sleep(time.Millisecond)
+		time.Sleep(time.Millisecond) //nolint:forbidigo // polls with a deadline
 	}
 	w.check(journeys(t)["A desired property"])
 }

@@ -227,7 +227,7 @@ func (c *Cloud) serveWeb(ctx context.Context, s *http.Server) error {
 		c.log.Warn("requests were cut off by the stop", "drain", c.cfg.Stop.Drain.String())
 		err = s.Close()
 	}
-	<-done // http.ErrServerClosed
+	<-done //nolint:errcheck // http.ErrServerClosed
 	return err
 }
 

@@ -130,22 +130,34 @@ type Workload struct {
 // Workloads lists what can be measured.
 func Workloads() []Workload {
 	return []Workload{
-		{"connect", "how many devices per second connect: TLS handshake, CONNECT, CONNACK", false,
-			func(l Load) map[string]any { return map[string]any{"devices": l.Devices, "dialing": l.Dialing} }, Connect},
-		{"idle", "what an idle connection costs the server in memory", false,
-			func(l Load) map[string]any { return map[string]any{"devices": l.Devices, "listen": l.Listen} }, Idle},
-		{"d2c", "telemetry: messages per second, acknowledged ones with QoS 1", false,
+		{
+			"connect", "how many devices per second connect: TLS handshake, CONNECT, CONNACK", false,
+			func(l Load) map[string]any { return map[string]any{"devices": l.Devices, "dialing": l.Dialing} }, Connect,
+		},
+		{
+			"idle", "what an idle connection costs the server in memory", false,
+			func(l Load) map[string]any { return map[string]any{"devices": l.Devices, "listen": l.Listen} }, Idle,
+		},
+		{
+			"d2c", "telemetry: messages per second, acknowledged ones with QoS 1", false,
 			func(l Load) map[string]any {
 				return map[string]any{"devices": l.Devices, "depth": l.Depth, "size": l.Size, "qos": l.QoS}
-			}, Telemetry},
-		{"method", "direct methods: calls per second, and how long one takes", true,
-			func(l Load) map[string]any { return map[string]any{"devices": l.Devices, "calls": l.Depth} }, Methods},
-		{"c2d", "commands: sent by REST, delivered and acknowledged by MQTT", true,
+			}, Telemetry,
+		},
+		{
+			"method", "direct methods: calls per second, and how long one takes", true,
+			func(l Load) map[string]any { return map[string]any{"devices": l.Devices, "calls": l.Depth} }, Methods,
+		},
+		{
+			"c2d", "commands: sent by REST, delivered and acknowledged by MQTT", true,
 			func(l Load) map[string]any {
 				return map[string]any{"devices": l.Devices, "senders": l.Depth, "size": l.Size}
-			}, Commands},
-		{"twin", "reported twin patches per second, each on stable storage", true,
-			func(l Load) map[string]any { return map[string]any{"devices": l.Devices, "depth": l.Depth} }, Twins},
+			}, Commands,
+		},
+		{
+			"twin", "reported twin patches per second, each on stable storage", true,
+			func(l Load) map[string]any { return map[string]any{"devices": l.Devices, "depth": l.Depth} }, Twins,
+		},
 	}
 }
 

@@ -89,7 +89,7 @@ func bubble(t *testing.T, o c2d.Options, test func(b *bench)) {
 
 // after lets time pass, and what happens then.
 func after(d time.Duration) {
-	time.Sleep(d)
+	time.Sleep(d) //nolint:forbidigo // simulated time
 	synctest.Wait()
 }
 

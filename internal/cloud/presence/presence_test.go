@@ -171,7 +171,7 @@ func TestRunWritesFacts(t *testing.T) {
 		ended := make(chan error, 1)
 		go func() { ended <- tab.Run(ctx, reg, slog.New(slog.DiscardHandler)) }()
 		at := func() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
-		wait := func(d time.Duration) { time.Sleep(d); synctest.Wait() }
+		wait := func(d time.Duration) { time.Sleep(d); synctest.Wait() } //nolint:forbidigo // simulated time
 
 		c := newConn(d1, "1", time.Now())
 		start := at()

@@ -45,7 +45,9 @@ func realm() auth.Realm {
 		Hosts: []string{host, "localhost"},
 		Policies: []auth.Policy{
 			policy("iothubowner", auth.AllRights), policy("service", auth.ServiceConnect), policy("device", auth.DeviceConnect),
-			policy("registryRead", auth.RegistryRead), {Name: "broken", Primary: "*", Rights: auth.AllRights}, {Name: "keyless", Rights: auth.AllRights},
+			policy("registryRead", auth.RegistryRead),
+			{Name: "broken", Primary: "*", Rights: auth.AllRights},
+			{Name: "keyless", Rights: auth.AllRights},
 		},
 	}
 }
@@ -161,8 +163,14 @@ func checkRefusal(t *testing.T, err, cause error, secrets ...string) {
 
 func TestTokensOfSDKs(t *testing.T) {
 	ids := []struct{ device, module string }{
-		{"dev1", ""}, {"dev1", "mod1"}, {"dev1", "$edgeHub"},
-		{"a%b", ""}, {"50%25", ""}, {"a#b?c=d", "m,(*)!'"}, {"a+b@c$d:e;f", ""}, {"x?api-version=1", ""},
+		{"dev1", ""},
+		{"dev1", "mod1"},
+		{"dev1", "$edgeHub"},
+		{"a%b", ""},
+		{"50%25", ""},
+		{"a#b?c=d", "m,(*)!'"},
+		{"a+b@c$d:e;f", ""},
+		{"x?api-version=1", ""},
 	}
 	se := now.Add(time.Hour)
 	for _, sdk := range sdks {

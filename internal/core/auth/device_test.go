@@ -165,8 +165,12 @@ func TestDeviceWrongHub(t *testing.T) {
 		host  string
 		cause error
 	}{
-		{host, nil}, {"HUB.EXAMPLE.COM", nil}, {"localhost:8883", nil}, {"", nil},
-		{"other.example.com", auth.ErrHost}, {"hub", auth.ErrHost},
+		{host, nil},
+		{"HUB.EXAMPLE.COM", nil},
+		{"localhost:8883", nil},
+		{"", nil},
+		{"other.example.com", auth.ErrHost},
+		{"hub", auth.ErrHost},
 	} {
 		cred := credential(s, token("/devices/dev1", "dev1 1", ""))
 		cred.Host = tt.host
@@ -209,8 +213,10 @@ func TestDeviceRequest(t *testing.T) {
 		{"its modules", dev, credential(dev, token("/devices/dev1", "dev1 1", "")), "/devices/dev1/modules", nil},
 		{"one of its modules", dev, credential(dev, token("/devices/dev1", "dev1 2", "")), "/devices/dev1/modules/m", nil},
 		{"token for the very path", dev, credential(dev, token("/devices/dev1/modules/m", "dev1 1", "")), "/devices/dev1/modules/m", nil},
-		{"a module, below itself", mod, credential(mod, token("/devices/dev1/modules/$edgeHub", "dev1/$edgeHub 1", "")),
-			"/devices/dev1/modules/$edgeHub/devicesAndModulesInDeviceScope", nil},
+		{
+			"a module, below itself", mod, credential(mod, token("/devices/dev1/modules/$edgeHub", "dev1/$edgeHub 1", "")),
+			"/devices/dev1/modules/$edgeHub/devicesAndModulesInDeviceScope", nil,
+		},
 		{"an id with a percent sign", odd, credential(odd, token("/devices/50%", "50% 1", "")), "/devices/50%/modules", nil},
 		{"by certificate", cert.subject, causeway.Credential{Host: host, Identity: cert.subject.ID, Certificates: cert.chain}, "/devices/dev1/modules", nil},
 		{"policy", dev, credential(dev, token("", "device 1", "device")), "/devices/dev1/modules", nil},

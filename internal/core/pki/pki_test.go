@@ -80,7 +80,15 @@ func TestServerCertificateShape(t *testing.T) {
 func TestServerNamesRefused(t *testing.T) {
 	ca := newCA(t)
 	for _, names := range [][]string{
-		nil, {""}, {"a b"}, {"a..b"}, {"*"}, {"a.*.b"}, {"hub:443"}, {"https://hub"}, {strings.Repeat("a", 64)},
+		nil,
+		{""},
+		{"a b"},
+		{"a..b"},
+		{"*"},
+		{"a.*.b"},
+		{"hub:443"},
+		{"https://hub"},
+		{strings.Repeat("a", 64)},
 		slices.Repeat([]string{"hub"}, pki.MaxNames+1),
 	} {
 		if _, err := ca.IssueServer(names, time.Hour); err == nil {
@@ -258,7 +266,7 @@ func TestCAExpires(t *testing.T) {
 		if _, err := pki.LoadOrCreateCA(dir, "Local authority"); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(pki.AuthorityLife + time.Hour)
+		time.Sleep(pki.AuthorityLife + time.Hour) //nolint:forbidigo // simulated time
 		if _, err := pki.LoadOrCreateCA(dir, "Local authority"); err == nil || !strings.Contains(err.Error(), "expired") {
 			t.Errorf("ten years later: error %v", err)
 		}
@@ -287,11 +295,11 @@ func TestServerCertificateIsKept(t *testing.T) {
 		if !get(ca, names...).Equal(first) || !get(ca, "localhost", "::1", "[::1]").Equal(first) {
 			t.Error("replaced although it was good")
 		}
-		time.Sleep(pki.ServerLife - pki.RenewBefore - time.Hour)
+		time.Sleep(pki.ServerLife - pki.RenewBefore - time.Hour) //nolint:forbidigo // simulated time
 		if !get(ca, names...).Equal(first) {
 			t.Error("replaced although it had more than a month left")
 		}
-		time.Sleep(2 * time.Hour)
+		time.Sleep(2 * time.Hour) //nolint:forbidigo // simulated time
 		second := get(ca, names...)
 		if second.Equal(first) || bytes.Equal(second.RawSubjectPublicKeyInfo, first.RawSubjectPublicKeyInfo) {
 			t.Error("not replaced, with its key, when it had less than a month left")
@@ -324,7 +332,7 @@ func TestServerCertificateAtTheEnd(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		ca := newCA(t)
-		time.Sleep(pki.AuthorityLife - 10*24*time.Hour)
+		time.Sleep(pki.AuthorityLife - 10*24*time.Hour) //nolint:forbidigo // simulated time
 		first, err := ca.ServerCertificate(dir, names)
 		if err != nil {
 			t.Fatal(err)

@@ -35,7 +35,8 @@ func TestKept(t *testing.T) {
 func keyring(t interface {
 	Helper()
 	Fatal(...any)
-}, key []byte, older ...[]byte) *secret.Keyring {
+}, key []byte, older ...[]byte,
+) *secret.Keyring {
 	t.Helper()
 	k, err := secret.NewKeyring(key, older...)
 	if err != nil {

@@ -131,7 +131,7 @@ func (l *Log) space(n int64) (fill int64, err error) {
 	}
 	free, total, err := l.fs.Free()
 	if err != nil || total == 0 {
-		return fill, nil // not known here: the write will tell
+		return fill, nil //nolint:nilerr // not known here: the write will tell
 	}
 	reserve := l.opt.reserve(total)
 	if free-n < reserve {

@@ -130,7 +130,7 @@ func open(dir fsys, o Options) (_ *Log, err error) {
 			}
 			l.closeFiles()
 			if l.cursors != nil {
-				l.cursors.close()
+				_ = l.cursors.close() // the log did not open: that is the error
 			}
 			err = errors.Join(err, lock.Close())
 		}

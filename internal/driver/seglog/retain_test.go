@@ -122,7 +122,7 @@ func TestRetentionByAge(t *testing.T) {
 			if _, err := l.Append(t.Context(), 1, eventlog.Record{}); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(time.Minute)
+			time.Sleep(time.Minute) //nolint:forbidigo // simulated time
 		}
 		synctest.Wait()
 		oldest, next := bounds(t, l, 1)
@@ -133,7 +133,7 @@ func TestRetentionByAge(t *testing.T) {
 		if at, err := l.Seek(t.Context(), 1, start.Add(150*time.Minute)); err != nil || at != 150 {
 			t.Errorf("Seek(150 min) = %d, %v", at, err)
 		}
-		time.Sleep(2 * time.Hour)
+		time.Sleep(2 * time.Hour) //nolint:forbidigo // simulated time
 		synctest.Wait()
 		if oldest, next := bounds(t, l, 1); oldest != 180 || next != 180 {
 			t.Errorf("Bounds = %d, %d after a long silence, want 180, 180", oldest, next)

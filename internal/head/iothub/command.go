@@ -136,8 +136,12 @@ func commandHeader(id causeway.Identity, m *causeway.Message) http.Header {
 		"iothub-to":             {address(id)},
 	}
 	for _, p := range []struct{ name, value string }{
-		{"iothub-messageid", m.ID}, {"iothub-correlationid", m.CorrelationID}, {"iothub-userid", m.UserID},
-		{"iothub-ack", string(m.Ack)}, {"ContentType", m.ContentType}, {"ContentEncoding", m.ContentEncoding},
+		{"iothub-messageid", m.ID},
+		{"iothub-correlationid", m.CorrelationID},
+		{"iothub-userid", m.UserID},
+		{"iothub-ack", string(m.Ack)},
+		{"ContentType", m.ContentType},
+		{"ContentEncoding", m.ContentEncoding},
 	} {
 		if p.value != "" {
 			h[p.name] = []string{headerText(p.value)}

@@ -87,8 +87,10 @@ func TestDeviceCertificate(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			a := w.do(request{method: "GET", path: "/devices/" + tc.device + "/modules",
-				header: http.Header{"Authorization": {""}}, tls: &tls.ConnectionState{PeerCertificates: chain}})
+			a := w.do(request{
+				method: "GET", path: "/devices/" + tc.device + "/modules",
+				header: http.Header{"Authorization": {""}}, tls: &tls.ConnectionState{PeerCertificates: chain},
+			})
 			if tc.ok {
 				a.want(200)
 			} else {
@@ -98,7 +100,9 @@ func TestDeviceCertificate(t *testing.T) {
 	}
 	t.Run("service routes take no certificates", func(t *testing.T) {
 		leaf := issued.Leaf
-		w.do(request{method: "GET", path: "/devices/signed", header: http.Header{"Authorization": {""}},
-			tls: &tls.ConnectionState{PeerCertificates: []*x509.Certificate{leaf}}}).refused(causeway.IotHubUnauthorized)
+		w.do(request{
+			method: "GET", path: "/devices/signed", header: http.Header{"Authorization": {""}},
+			tls: &tls.ConnectionState{PeerCertificates: []*x509.Certificate{leaf}},
+		}).refused(causeway.IotHubUnauthorized)
 	})
 }

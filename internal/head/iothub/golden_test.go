@@ -42,20 +42,30 @@ func TestGolden(t *testing.T) {
 	empty := registry.Twin{Version: 2, ETag: 1, Desired: registry.Section{Version: 1, Metadata: meta}, Reported: registry.Section{Properties: []byte("{}"), Version: 1, Metadata: meta}}
 	full := registry.Twin{
 		Version: 7, ETag: 258, ModelID: "dtmi:com:example:Thermostat;1", Tags: []byte(`{"site":{"floor":3},"text":"<é\"&>"}`),
-		Desired: registry.Section{Properties: []byte(`{"a":1.50,"b":{"c":[1,2]}}`), Version: 4,
-			Metadata: []byte(`{"$lastUpdated":"2024-01-31T12:30:15.1200000Z","$lastUpdatedVersion":4,"a":{"$lastUpdated":"2024-01-31T12:30:15.1200000Z","$lastUpdatedVersion":4}}`)},
+		Desired: registry.Section{
+			Properties: []byte(`{"a":1.50,"b":{"c":[1,2]}}`), Version: 4,
+			Metadata: []byte(`{"$lastUpdated":"2024-01-31T12:30:15.1200000Z","$lastUpdatedVersion":4,"a":{"$lastUpdated":"2024-01-31T12:30:15.1200000Z","$lastUpdatedVersion":4}}`),
+		},
 		Reported: registry.Section{Properties: []byte(`{"t":-1}`), Version: 9, Metadata: meta},
 	}
 	recs := map[string]registry.Record{
-		"new": {GenerationID: "638421678151200000", ETag: "NzY0NTU=", Enabled: true, StatusUpdated: at,
-			Auth: registry.Authentication{Type: auth.SAS, Primary: "cHJpbWFyeQ==", Secondary: "c2Vjb25kYXJ5"}, Twin: empty},
-		"edge": {GenerationID: "2", ETag: "MQ==", Enabled: true, Edge: true, DeviceScope: "ms-azure-iot-edge://edge-2", ParentScopes: []string{"ms-azure-iot-edge://top-1"},
-			Auth: registry.Authentication{Type: auth.CA}, Twin: empty},
-		"disabled": {GenerationID: "3", ETag: "Mg==", StatusReason: "under <repair>", StatusUpdated: at,
+		"new": {
+			GenerationID: "638421678151200000", ETag: "NzY0NTU=", Enabled: true, StatusUpdated: at,
+			Auth: registry.Authentication{Type: auth.SAS, Primary: "cHJpbWFyeQ==", Secondary: "c2Vjb25kYXJ5"}, Twin: empty,
+		},
+		"edge": {
+			GenerationID: "2", ETag: "MQ==", Enabled: true, Edge: true, DeviceScope: "ms-azure-iot-edge://edge-2", ParentScopes: []string{"ms-azure-iot-edge://top-1"},
+			Auth: registry.Authentication{Type: auth.CA}, Twin: empty,
+		},
+		"disabled": {
+			GenerationID: "3", ETag: "Mg==", StatusReason: "under <repair>", StatusUpdated: at,
 			Connected: true, ConnectionStateUpdated: at.Add(-time.Hour), LastActivity: at.Add(-time.Minute),
-			Auth: registry.Authentication{Type: auth.SelfSigned, PrimaryThumb: "0123456789ABCDEF0123456789abcdef01234567"}, Twin: full},
-		"connected": {GenerationID: "4", ETag: "Mw==", Enabled: true, StatusUpdated: at, LastActivity: at,
-			Auth: registry.Authentication{Type: auth.None}, Twin: full},
+			Auth: registry.Authentication{Type: auth.SelfSigned, PrimaryThumb: "0123456789ABCDEF0123456789abcdef01234567"}, Twin: full,
+		},
+		"connected": {
+			GenerationID: "4", ETag: "Mw==", Enabled: true, StatusUpdated: at, LastActivity: at,
+			Auth: registry.Authentication{Type: auth.None}, Twin: full,
+		},
 		"connected/m":     {GenerationID: "5", ETag: "NA==", Enabled: true, Auth: registry.Authentication{Type: auth.SAS, Primary: "cA==", Secondary: "cw=="}, Twin: full},
 		"edge/$edgeAgent": {GenerationID: "6", ETag: "NQ==", Enabled: true, ManagedBy: "iotEdge", Auth: registry.Authentication{Type: auth.SAS}, Twin: empty},
 	}
@@ -63,9 +73,16 @@ func TestGolden(t *testing.T) {
 	w.handler = (&iothub.Server{Hubs: w.hubs, Registry: canned{recs: recs}, Commands: w.commands}).Handler()
 	w.hub.setState(causeway.Identity{Hub: "myhub", Device: "connected"}, presence.State{Connected: true, Updated: at.Add(time.Second), LastActivity: at.Add(100 * time.Nanosecond)})
 	for _, tc := range []struct{ path, file string }{
-		{"/devices/new", "device-new"}, {"/devices/edge", "device-edge"}, {"/devices/disabled", "device-disabled"}, {"/devices/connected", "device-connected"},
-		{"/devices/connected/modules/m", "module"}, {"/devices/edge/modules/$edgeAgent", "module-system"},
-		{"/twins/new", "twin-new"}, {"/twins/edge", "twin-edge"}, {"/twins/disabled", "twin-disabled"}, {"/twins/connected", "twin-connected"},
+		{"/devices/new", "device-new"},
+		{"/devices/edge", "device-edge"},
+		{"/devices/disabled", "device-disabled"},
+		{"/devices/connected", "device-connected"},
+		{"/devices/connected/modules/m", "module"},
+		{"/devices/edge/modules/$edgeAgent", "module-system"},
+		{"/twins/new", "twin-new"},
+		{"/twins/edge", "twin-edge"},
+		{"/twins/disabled", "twin-disabled"},
+		{"/twins/connected", "twin-connected"},
 		{"/twins/connected/modules/m", "twin-module"},
 	} {
 		t.Run(tc.file, func(t *testing.T) { golden(t, tc.file, w.get(tc.path).want(200).body) })

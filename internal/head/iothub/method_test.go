@@ -36,10 +36,16 @@ func TestInvoke(t *testing.T) {
 		want              string
 	}{
 		{"defaults", "/twins/d/methods", `{"methodName":"reboot"}`, causeway.Result{Status: 200}, "d", "null", 0, 30 * time.Second, `{"status":200,"payload":null}`},
-		{"all members", "/twins/d/methods", `{"methodName":"reboot","payload":{"a":[1,"<&>"]},"responseTimeoutInSeconds":5,"connectTimeoutInSeconds":300}`,
-			causeway.Result{Status: -1, Payload: []byte(`{"b": [1.50, "<"]}`)}, "d", `{"a":[1,"<&>"]}`, 300 * time.Second, 5 * time.Second, `{"status":-1,"payload":{"b":[1.50,"<"]}}`},
-		{"null members", "/twins/d/methods", `{"methodName":"m","payload":null,"responseTimeoutInSeconds":null,"connectTimeoutInSeconds":null}`,
-			causeway.Result{Status: 404, Payload: []byte(`"no"`)}, "d", "null", 0, 30 * time.Second, `{"status":404,"payload":"no"}`},
+		{
+			"all members", "/twins/d/methods", `{"methodName":"reboot","payload":{"a":[1,"<&>"]},"responseTimeoutInSeconds":5,"connectTimeoutInSeconds":300}`,
+			causeway.Result{Status: -1, Payload: []byte(`{"b": [1.50, "<"]}`)},
+			"d", `{"a":[1,"<&>"]}`, 300 * time.Second, 5 * time.Second, `{"status":-1,"payload":{"b":[1.50,"<"]}}`,
+		},
+		{
+			"null members", "/twins/d/methods", `{"methodName":"m","payload":null,"responseTimeoutInSeconds":null,"connectTimeoutInSeconds":null}`,
+			causeway.Result{Status: 404, Payload: []byte(`"no"`)},
+			"d", "null", 0, 30 * time.Second, `{"status":404,"payload":"no"}`,
+		},
 		{"module", "/twins/d/modules/m/methods", `{"methodName":"x","payload":"text"}`, causeway.Result{Status: 200, Payload: []byte("5")}, "d/m", `"text"`, 0, 30 * time.Second, `{"status":200,"payload":5}`},
 		{"longest wait", "/twins/d/methods", `{"methodName":"x","responseTimeoutInSeconds":300}`, causeway.Result{}, "d", "null", 0, 300 * time.Second, `{"status":0,"payload":null}`},
 	} {

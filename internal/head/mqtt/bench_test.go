@@ -254,9 +254,9 @@ func TestIdleConnections(t *testing.T) {
 			}
 			wg.Wait()
 			if long { // until they are parked, and parked anew
-				time.Sleep(8 * time.Second)
+				time.Sleep(8 * time.Second) //nolint:forbidigo // a measurement of what time does
 				runtime.GC()
-				time.Sleep(150 * time.Second)
+				time.Sleep(150 * time.Second) //nolint:forbidigo // as above
 			}
 			for range 3 {
 				runtime.GC()

@@ -122,7 +122,7 @@ func TestDisabledWhileConnected(t *testing.T) {
 func TestTokenExpiry(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		c := w.connect(w.hub.Expiring(t, w.dev1.Identity, time.Now().Add(30*time.Second)))
-		time.Sleep(29 * time.Second)
+		time.Sleep(29 * time.Second) //nolint:forbidigo // simulated time
 		c.ping()
 		c.closed()
 	})
@@ -204,7 +204,7 @@ func TestWill(t *testing.T) {
 	t.Run("silence", func(t *testing.T) {
 		inBubble(t, func(t *testing.T, w *world) {
 			w.connect(w.dev1, will(false), func(p *wire.Connect) { p.KeepAlive = 10 })
-			time.Sleep(17 * time.Second)
+			time.Sleep(17 * time.Second) //nolint:forbidigo // simulated time
 			published(t, w, false)
 		})
 	})
@@ -238,7 +238,7 @@ func TestKeepAlive(t *testing.T) {
 			inBubble(t, func(t *testing.T, w *world) {
 				cl := w.connect(w.dev1, func(p *wire.Connect) { p.KeepAlive = c.keepAlive })
 				// A packet moves the time on.
-				time.Sleep(c.want / 2)
+				time.Sleep(c.want / 2) //nolint:forbidigo // simulated time
 				cl.ping()
 				begin := time.Now()
 				_ = cl.nc.SetReadDeadline(begin.Add(2*c.want + time.Minute))
@@ -268,7 +268,7 @@ func TestConnectDeadline(t *testing.T) {
 			}
 			for i := range 55 {
 				c.write(p[i : i+1])
-				time.Sleep(time.Second)
+				time.Sleep(time.Second) //nolint:forbidigo // simulated time
 			}
 		},
 	} {

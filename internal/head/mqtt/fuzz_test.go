@@ -26,7 +26,8 @@ func FuzzHead(f *testing.F) {
 	good := ""
 	for _, p := range []wire.Packet{
 		&wire.Subscribe{ID: 1, Subscriptions: []wire.Subscription{
-			{Filter: "devices/dev1/messages/devicebound/#", QoS: 1}, {Filter: methodFilter}, {Filter: twinFilter}, {Filter: desiredFilter, QoS: 2}}},
+			{Filter: "devices/dev1/messages/devicebound/#", QoS: 1}, {Filter: methodFilter}, {Filter: twinFilter}, {Filter: desiredFilter, QoS: 2},
+		}},
 		pub("devices/dev1/messages/events/%24.mid=1&a=b", "hello", 5), pub("devices/dev1/messages/events/%24.mid=1&a=b", "hello", 0),
 		&wire.Ack{Kind: wire.PUBACK, ID: 1}, pub("$iothub/twin/GET/?$rid=1", "", 0),
 		pub("$iothub/twin/PATCH/properties/reported/?$rid=2&$version=1", `{"a":{"b":1}}`, 6),
@@ -61,7 +62,7 @@ func FuzzHead(f *testing.F) {
 			at = min(max(at, 0), len(b))
 			go func() { // the server may close at any point
 				if _, err := c.nc.Write(b[:at]); err == nil {
-					time.Sleep(time.Second)
+					time.Sleep(time.Second) //nolint:forbidigo // simulated time
 					_, _ = c.nc.Write(b[at:])
 				}
 			}()

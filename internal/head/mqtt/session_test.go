@@ -230,7 +230,7 @@ func TestManyHalfOpen(t *testing.T) {
 		if d := time.Since(begin); d > time.Second {
 			t.Errorf("connected after %v", d)
 		}
-		time.Sleep(62 * time.Second)
+		time.Sleep(62 * time.Second) //nolint:forbidigo // simulated time
 		synctest.Wait()
 		if n := w.refused(mqtt.ReasonConnectTimeout); n != 3000 {
 			t.Errorf("%d timed out", n)

@@ -34,7 +34,7 @@ func TestSlowClient(t *testing.T) {
 		if !errors.Is(err, context.DeadlineExceeded) || time.Since(begin) > 6*time.Second || n > 20 {
 			t.Fatalf("after %d changes and %v: %v", n, time.Since(begin), err)
 		}
-		time.Sleep(40 * time.Second)
+		time.Sleep(40 * time.Second) //nolint:forbidigo // simulated time
 		synctest.Wait()
 		if w.refused(mqtt.ReasonSlow) != 1 || w.hub.Connected(t, w.dev1.Identity) {
 			t.Error("the client is still connected")

@@ -66,8 +66,10 @@ func (s *session) handDesiredOver() {
 			s.desired.clear()
 			s.mu.Unlock()
 			if wanted {
-				s.end(&causeway.Error{Code: causeway.ServiceUnavailable, Op: "cloudhub", Err: err,
-					Msg: "a desired property change could not be handed over; connect again and read the twin"}, true)
+				s.end(&causeway.Error{
+					Code: causeway.ServiceUnavailable, Op: "cloudhub", Err: err,
+					Msg: "a desired property change could not be handed over; connect again and read the twin",
+				}, true)
 			}
 			return
 		}

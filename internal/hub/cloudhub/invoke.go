@@ -197,6 +197,8 @@ func (s *session) call(ctx, life context.Context, c causeway.Call, end time.Time
 }
 
 func connectionLost(op string, err error) *causeway.Error {
-	return &causeway.Error{Code: causeway.DeviceConnectionClosedRemotely, Op: op, Err: err,
-		Msg: "the connection of the device ended before it answered"}
+	return &causeway.Error{
+		Code: causeway.DeviceConnectionClosedRemotely, Op: op, Err: err,
+		Msg: "the connection of the device ended before it answered",
+	}
 }

@@ -177,18 +177,26 @@ func (s *session) logError(ctx context.Context, err error) error {
 	const op = "cloudhub.Send"
 	switch {
 	case errors.Is(err, eventlog.ErrTooLarge):
-		return &causeway.Error{Code: causeway.MessageTooLarge, Op: op, Err: err,
-			Msg: "the messages are larger than the event log takes at once; send fewer"}
+		return &causeway.Error{
+			Code: causeway.MessageTooLarge, Op: op, Err: err,
+			Msg: "the messages are larger than the event log takes at once; send fewer",
+		}
 	case errors.Is(err, eventlog.ErrFull):
-		return &causeway.Error{Code: causeway.ServiceUnavailable, Op: op, Err: err,
-			Msg: "the hub has no space left for messages; nothing was stored, try again later"}
+		return &causeway.Error{
+			Code: causeway.ServiceUnavailable, Op: op, Err: err,
+			Msg: "the hub has no space left for messages; nothing was stored, try again later",
+		}
 	case errors.Is(err, eventlog.ErrClosed):
-		return &causeway.Error{Code: causeway.ServiceUnavailable, Op: op, Err: err,
-			Msg: "the hub is shutting down; nothing was stored, connect again in a moment"}
+		return &causeway.Error{
+			Code: causeway.ServiceUnavailable, Op: op, Err: err,
+			Msg: "the hub is shutting down; nothing was stored, connect again in a moment",
+		}
 	case ctx.Err() != nil:
 		return err
 	default:
-		return &causeway.Error{Code: causeway.ServiceUnavailable, Op: op, Err: err,
-			Msg: "the hub could not store the messages; try again"}
+		return &causeway.Error{
+			Code: causeway.ServiceUnavailable, Op: op, Err: err,
+			Msg: "the hub could not store the messages; try again",
+		}
 	}
 }

@@ -119,9 +119,9 @@ func TestExpiredSendOnly(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Minute - time.Second)
+		time.Sleep(time.Minute - time.Second) //nolint:forbidigo // simulated time
 		hubtest.WantCode(t, s.Send(t.Context(), causeway.Message{}), 0)
-		time.Sleep(time.Second)
+		time.Sleep(time.Second) //nolint:forbidigo // simulated time
 		hubtest.WantCode(t, s.Send(t.Context(), causeway.Message{}), causeway.IotHubUnauthorized)
 		hubtest.WantCode(t, s.Listen(t.Context(), causeway.LaneCommands), causeway.IotHubUnauthorized)
 	})
@@ -158,7 +158,7 @@ func TestInvokeTiming(t *testing.T) {
 					connect(t, w, cred, r, causeway.LaneMethods)
 				case c.onlineAfter > 0:
 					go func() {
-						time.Sleep(c.onlineAfter)
+						time.Sleep(c.onlineAfter) //nolint:forbidigo // simulated time
 						connect(t, w, cred, r, causeway.LaneMethods)
 					}()
 				}
@@ -271,12 +271,12 @@ func TestDeliveryRests(t *testing.T) {
 		r.Refuse = func(causeway.Message) error { calls.Add(1); return errors.New("no") }
 		s := connect(t, c, cred, r, causeway.LaneCommands)
 		c.Enqueue(t, cred.Identity, causeway.Message{})
-		time.Sleep(9500 * time.Millisecond)
+		time.Sleep(9500 * time.Millisecond) //nolint:forbidigo // simulated time
 		if n := calls.Load(); n != 10 {
 			t.Errorf("the command was handed over %d times in 9.5 s, want 10", n)
 		}
 		s.Close(nil)
-		time.Sleep(10 * time.Second)
+		time.Sleep(10 * time.Second) //nolint:forbidigo // simulated time
 		if n := calls.Load(); n != 10 {
 			t.Errorf("the command was handed over after the session ended")
 		}
@@ -343,14 +343,14 @@ func TestFactsAreWrittenDown(t *testing.T) {
 		c := newCloud(t)
 		s, _, cred := online(t, c, "d1", 0)
 		at := time.Now().UTC()
-		time.Sleep(presence.FlushInterval)
+		time.Sleep(presence.FlushInterval) //nolint:forbidigo // simulated time
 		synctest.Wait()
 		if r := c.record(t, cred.Identity); !r.Connected || !r.ConnectionStateUpdated.Equal(at) || !r.LastActivity.Equal(at) {
 			t.Errorf("after connecting at %v: %v %v %v", at, r.Connected, r.ConnectionStateUpdated, r.LastActivity)
 		}
 		// Activity of those who stay connected follows at leisure, but State
 		// knows at once.
-		time.Sleep(time.Minute)
+		time.Sleep(time.Minute) //nolint:forbidigo // simulated time
 		active := time.Now().UTC()
 		if err := s.Send(t.Context(), causeway.Message{}); err != nil {
 			t.Fatal(err)
@@ -358,7 +358,7 @@ func TestFactsAreWrittenDown(t *testing.T) {
 		if st := c.hub.State(cred.Identity); !st.Connected || !st.LastActivity.Equal(active) || !st.Updated.Equal(at) {
 			t.Errorf("state after a send at %v is %+v", active, st)
 		}
-		time.Sleep(2 * presence.ActivityInterval)
+		time.Sleep(2 * presence.ActivityInterval) //nolint:forbidigo // simulated time
 		synctest.Wait()
 		if r := c.record(t, cred.Identity); !r.LastActivity.Equal(active) {
 			t.Errorf("last activity written down is %v, want %v", r.LastActivity, active)

@@ -196,6 +196,7 @@ type null struct{ causeway.Session }
 func (n null) Connect(context.Context, causeway.Credential, causeway.Device) (causeway.Session, error) {
 	return n, nil
 }
+
 func (null) Identity() causeway.Identity                     { return causeway.Identity{Hub: "h", Device: "d"} }
 func (null) Send(context.Context, ...causeway.Message) error { return nil }
 

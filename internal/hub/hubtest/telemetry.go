@@ -20,8 +20,11 @@ func testSendStamps(t *testing.T, w *world) {
 		ContentType: "application/json", ContentEncoding: "utf-8", CreationTime: "2024-01-01T00:00:00Z",
 		Schema: "s", InterfaceID: "urn:if", Component: "thermostat1", DiagnosticID: "0123", DiagnosticCtx: "creationtimeutc=1",
 		Properties: []causeway.Property{
-			{Key: "level", Value: "high"}, {Key: "empty", Value: ""}, {Key: "level", Value: "again"},
-			{Key: "iothub-connection-device-id", Value: "forged"}, {Key: "iothub-enqueuedtime", Value: "forged"},
+			{Key: "level", Value: "high"},
+			{Key: "empty", Value: ""},
+			{Key: "level", Value: "again"},
+			{Key: "iothub-connection-device-id", Value: "forged"},
+			{Key: "iothub-enqueuedtime", Value: "forged"},
 			{Key: "iothub-message-source", Value: "forged"},
 		},
 		From: causeway.Identity{Hub: "forged", Device: "forged"}, Auth: "forged", GenerationID: "forged",

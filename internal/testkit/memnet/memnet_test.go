@@ -67,7 +67,7 @@ func TestDeadlines(t *testing.T) {
 		_ = client.SetReadDeadline(time.Time{})
 		begin = time.Now()
 		go func() {
-			time.Sleep(time.Second)
+			time.Sleep(time.Second) //nolint:forbidigo // simulated time
 			_ = client.SetReadDeadline(time.Now().Add(time.Second))
 		}()
 		if _, err := client.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(begin) != 2*time.Second {

@@ -18,20 +18,41 @@ func TestConnectionString(t *testing.T) {
 		want       sas.ConnectionString
 		resource   string
 	}{
-		{"device", "HostName=hub.example.com;DeviceId=d1;SharedAccessKey=" + key64,
-			sas.ConnectionString{HostName: "hub.example.com", DeviceID: "d1", SharedAccessKey: key64}, "hub.example.com/devices/d1"},
-		{"module behind a gateway", "HostName=hub;DeviceId=d1;ModuleId=m1;SharedAccessKey=" + key64 + ";GatewayHostName=gw",
-			sas.ConnectionString{HostName: "hub", DeviceID: "d1", ModuleID: "m1", SharedAccessKey: key64, GatewayHostName: "gw"}, "hub/devices/d1/modules/m1"},
-		{"certificate", "HostName=hub;DeviceId=d1;x509=true",
-			sas.ConnectionString{HostName: "hub", DeviceID: "d1", X509: true}, "hub/devices/d1"},
-		{"token", "HostName=hub;DeviceId=d1;SharedAccessSignature=SharedAccessSignature sr=a&sig=b%3D&se=1",
-			sas.ConnectionString{HostName: "hub", DeviceID: "d1", SharedAccessSignature: "SharedAccessSignature sr=a&sig=b%3D&se=1"}, "hub/devices/d1"},
-		{"service", "HostName=hub;SharedAccessKeyName=iothubowner;SharedAccessKey=" + key64,
-			sas.ConnectionString{HostName: "hub", SharedAccessKeyName: "iothubowner", SharedAccessKey: key64}, "hub"},
-		{"event hubs", "Endpoint=sb://ns.example.com/;SharedAccessKeyName=service;SharedAccessKey=" + key64 + ";EntityPath=hub",
-			sas.ConnectionString{Endpoint: "sb://ns.example.com/", SharedAccessKeyName: "service", SharedAccessKey: key64, EntityPath: "hub"}, "sb://ns.example.com/hub"},
-		{"event hubs, for tests", "Endpoint=sb://localhost:5672;SharedAccessKeyName=service;SharedAccessKey=k;EntityPath=hub;UseDevelopmentEmulator=true",
-			sas.ConnectionString{Endpoint: "sb://localhost:5672", SharedAccessKeyName: "service", SharedAccessKey: "k", EntityPath: "hub", Emulator: true}, "sb://localhost:5672/hub"},
+		{
+			"device", "HostName=hub.example.com;DeviceId=d1;SharedAccessKey=" + key64,
+			sas.ConnectionString{HostName: "hub.example.com", DeviceID: "d1", SharedAccessKey: key64},
+			"hub.example.com/devices/d1",
+		},
+		{
+			"module behind a gateway", "HostName=hub;DeviceId=d1;ModuleId=m1;SharedAccessKey=" + key64 + ";GatewayHostName=gw",
+			sas.ConnectionString{HostName: "hub", DeviceID: "d1", ModuleID: "m1", SharedAccessKey: key64, GatewayHostName: "gw"},
+			"hub/devices/d1/modules/m1",
+		},
+		{
+			"certificate", "HostName=hub;DeviceId=d1;x509=true",
+			sas.ConnectionString{HostName: "hub", DeviceID: "d1", X509: true},
+			"hub/devices/d1",
+		},
+		{
+			"token", "HostName=hub;DeviceId=d1;SharedAccessSignature=SharedAccessSignature sr=a&sig=b%3D&se=1",
+			sas.ConnectionString{HostName: "hub", DeviceID: "d1", SharedAccessSignature: "SharedAccessSignature sr=a&sig=b%3D&se=1"},
+			"hub/devices/d1",
+		},
+		{
+			"service", "HostName=hub;SharedAccessKeyName=iothubowner;SharedAccessKey=" + key64,
+			sas.ConnectionString{HostName: "hub", SharedAccessKeyName: "iothubowner", SharedAccessKey: key64},
+			"hub",
+		},
+		{
+			"event hubs", "Endpoint=sb://ns.example.com/;SharedAccessKeyName=service;SharedAccessKey=" + key64 + ";EntityPath=hub",
+			sas.ConnectionString{Endpoint: "sb://ns.example.com/", SharedAccessKeyName: "service", SharedAccessKey: key64, EntityPath: "hub"},
+			"sb://ns.example.com/hub",
+		},
+		{
+			"event hubs, for tests", "Endpoint=sb://localhost:5672;SharedAccessKeyName=service;SharedAccessKey=k;EntityPath=hub;UseDevelopmentEmulator=true",
+			sas.ConnectionString{Endpoint: "sb://localhost:5672", SharedAccessKeyName: "service", SharedAccessKey: "k", EntityPath: "hub", Emulator: true},
+			"sb://localhost:5672/hub",
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -20,26 +20,51 @@ func TestAppendCommand(t *testing.T) {
 		m    causeway.Message
 		want string
 	}{
-		{"nothing set", device, causeway.Message{},
-			"devices/dev1/messages/devicebound/%24.to=%2Fdevices%2Fdev1%2Fmessages%2FdeviceBound"},
-		{"module", module, causeway.Message{},
-			"devices/dev1/modules/mod1/messages/devicebound/%24.to=%2Fdevices%2Fdev1%2Fmodules%2Fmod1%2Fmessages%2FdeviceBound"},
-		{"the documented sample", device,
+		{
+			"nothing set", device,
+			causeway.Message{},
+			"devices/dev1/messages/devicebound/%24.to=%2Fdevices%2Fdev1%2Fmessages%2FdeviceBound",
+		},
+		{
+			"module", module,
+			causeway.Message{},
+			"devices/dev1/modules/mod1/messages/devicebound/%24.to=%2Fdevices%2Fdev1%2Fmodules%2Fmod1%2Fmessages%2FdeviceBound",
+		},
+		{
+			"the documented sample", device,
 			causeway.Message{ID: "a1", ContentType: "application/json", ContentEncoding: "utf-8", Ack: causeway.AckFull, Properties: props("prop", "val")},
-			"devices/dev1/messages/devicebound/%24.mid=a1&%24.to=%2Fdevices%2Fdev1%2Fmessages%2FdeviceBound&%24.ct=application%2Fjson&%24.ce=utf-8&iothub-ack=full&prop=val"},
-		{"to as the sender wrote it", device, causeway.Message{To: "/devices/dev1/messages/devicebound"},
-			"devices/dev1/messages/devicebound/%24.to=%2Fdevices%2Fdev1%2Fmessages%2Fdevicebound"},
-		{"expiry has seven digits", device, causeway.Message{Expiry: expiry.Add(1500 * time.Millisecond).In(time.FixedZone("", 3600))},
-			"devices/dev1/messages/devicebound/%24.to=%2Fdevices%2Fdev1%2Fmessages%2FdeviceBound&%24.exp=2030-01-01T00%3A00%3A01.5000000Z"},
-		{"everything that could corrupt is escaped", device, causeway.Message{Properties: props("a/b", "=&%+#? é", "empty", "")},
-			"devices/dev1/messages/devicebound/%24.to=%2Fdevices%2Fdev1%2Fmessages%2FdeviceBound&a%2Fb=%3D%26%25%2B%23%3F%20%C3%A9&empty="},
-		{"properties that would be taken for others are left out", device,
+			"devices/dev1/messages/devicebound/%24.mid=a1&%24.to=%2Fdevices%2Fdev1%2Fmessages%2FdeviceBound&%24.ct=application%2Fjson&%24.ce=utf-8&iothub-ack=full&prop=val",
+		},
+		{
+			"to as the sender wrote it", device,
+			causeway.Message{To: "/devices/dev1/messages/devicebound"},
+			"devices/dev1/messages/devicebound/%24.to=%2Fdevices%2Fdev1%2Fmessages%2Fdevicebound",
+		},
+		{
+			"expiry has seven digits", device,
+			causeway.Message{Expiry: expiry.Add(1500 * time.Millisecond).In(time.FixedZone("", 3600))},
+			"devices/dev1/messages/devicebound/%24.to=%2Fdevices%2Fdev1%2Fmessages%2FdeviceBound&%24.exp=2030-01-01T00%3A00%3A01.5000000Z",
+		},
+		{
+			"everything that could corrupt is escaped", device,
+			causeway.Message{Properties: props("a/b", "=&%+#? é", "empty", "")},
+			"devices/dev1/messages/devicebound/%24.to=%2Fdevices%2Fdev1%2Fmessages%2FdeviceBound&a%2Fb=%3D%26%25%2B%23%3F%20%C3%A9&empty=",
+		},
+		{
+			"properties that would be taken for others are left out", device,
 			causeway.Message{Properties: props("$.mid", "spoof", "iothub-ack", "full", "", "x", "$ok", "y")},
-			"devices/dev1/messages/devicebound/%24.to=%2Fdevices%2Fdev1%2Fmessages%2FdeviceBound&%24ok=y"},
-		{"no such feedback", device, causeway.Message{Ack: "none"},
-			"devices/dev1/messages/devicebound/%24.to=%2Fdevices%2Fdev1%2Fmessages%2FdeviceBound"},
-		{"the sender stays inside", device, causeway.Message{From: causeway.Identity{Device: "x"}},
-			"devices/dev1/messages/devicebound/%24.to=%2Fdevices%2Fdev1%2Fmessages%2FdeviceBound"},
+			"devices/dev1/messages/devicebound/%24.to=%2Fdevices%2Fdev1%2Fmessages%2FdeviceBound&%24ok=y",
+		},
+		{
+			"no such feedback", device,
+			causeway.Message{Ack: "none"},
+			"devices/dev1/messages/devicebound/%24.to=%2Fdevices%2Fdev1%2Fmessages%2FdeviceBound",
+		},
+		{
+			"the sender stays inside", device,
+			causeway.Message{From: causeway.Identity{Device: "x"}},
+			"devices/dev1/messages/devicebound/%24.to=%2Fdevices%2Fdev1%2Fmessages%2FdeviceBound",
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -92,12 +117,24 @@ func TestParseDelivery(t *testing.T) {
 		m     causeway.Message
 		err   error
 	}{
-		{"devices/dev1/messages/devicebound/%24.mid=m1&%24.to=%2Fx&k=v", device, topic.Publish{Kind: topic.Command},
-			causeway.Message{ID: "m1", To: "/x", Properties: props("k", "v")}, nil},
-		{"devices/dev1/modules/mod1/messages/devicebound/k=v", module, topic.Publish{Kind: topic.Command},
-			causeway.Message{Properties: props("k", "v")}, nil},
-		{"devices/dev1/modules/mod1/inputs/in%201/%24.cdid=dev1&%24.cmid=sender&k=v", module, topic.Publish{Kind: topic.Input, Name: "in 1"},
-			causeway.Message{From: causeway.Identity{Device: "dev1", Module: "sender"}, Input: "in 1", Properties: props("k", "v")}, nil},
+		{
+			"devices/dev1/messages/devicebound/%24.mid=m1&%24.to=%2Fx&k=v", device,
+			topic.Publish{Kind: topic.Command},
+			causeway.Message{ID: "m1", To: "/x", Properties: props("k", "v")},
+			nil,
+		},
+		{
+			"devices/dev1/modules/mod1/messages/devicebound/k=v", module,
+			topic.Publish{Kind: topic.Command},
+			causeway.Message{Properties: props("k", "v")},
+			nil,
+		},
+		{
+			"devices/dev1/modules/mod1/inputs/in%201/%24.cdid=dev1&%24.cmid=sender&k=v", module,
+			topic.Publish{Kind: topic.Input, Name: "in 1"},
+			causeway.Message{From: causeway.Identity{Device: "dev1", Module: "sender"}, Input: "in 1", Properties: props("k", "v")},
+			nil,
+		},
 		{"devices/dev1/modules/mod1/inputs/in", module, topic.Publish{Kind: topic.Input, Name: "in"}, causeway.Message{Input: "in"}, nil},
 		{"$iothub/methods/POST/re%20boot/?$rid=1f", device, topic.Publish{Kind: topic.MethodRequest, Name: "re boot", RID: "1f"}, causeway.Message{}, nil},
 		{"$iothub/twin/res/204/?$rid=1f&$version=5", device, topic.Publish{Kind: topic.TwinResponse, Status: 204, RID: "1f", Version: 5}, causeway.Message{}, nil},

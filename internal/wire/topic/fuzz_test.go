@@ -181,8 +181,10 @@ func TestRoundTrip(t *testing.T) {
 func TestCommandsAreDeliverable(t *testing.T) {
 	text := rapid.StringN(0, 20, -1)
 	rapid.Check(t, func(rt *rapid.T) {
-		m := causeway.Message{ID: text.Draw(rt, "id"), To: text.Draw(rt, "to"),
-			Properties: []causeway.Property{{Key: text.Draw(rt, "key"), Value: text.Draw(rt, "value")}}}
+		m := causeway.Message{
+			ID: text.Draw(rt, "id"), To: text.Draw(rt, "to"),
+			Properties: []causeway.Property{{Key: text.Draw(rt, "key"), Value: text.Draw(rt, "value")}},
+		}
 		checkDeliverable(t, topic.AppendCommand(nil, device, &m))
 	})
 }

@@ -14,16 +14,26 @@ func TestParseUsername(t *testing.T) {
 		name, in string
 		want     topic.Username
 	}{
-		{"Node", host + "/dev1/?api-version=2021-04-12&DeviceClientType=azure-iot-device%2F1.18.0%20(node%20v18)",
-			topic.Username{Host: host, Device: "dev1", APIVersion: "2021-04-12", ClientType: "azure-iot-device/1.18.0 (node v18)"}},
-		{"Node with a model, not escaped", host + "/dev1/?api-version=2021-04-12&DeviceClientType=x&model-id=dtmi:com:example:Thermostat;1",
-			topic.Username{Host: host, Device: "dev1", APIVersion: "2021-04-12", ClientType: "x", ModelID: "dtmi:com:example:Thermostat;1"}},
-		{"C# module", host + "/dev1/mod1/?api-version=2020-09-30&DeviceClientType=x&model-id=dtmi%3Acom%3Aexample%3AThermostat%3B1",
-			topic.Username{Host: host, Device: "dev1", Module: "mod1", APIVersion: "2020-09-30", ClientType: "x", ModelID: "dtmi:com:example:Thermostat;1"}},
-		{"Python without a model", host + "/dev1/?api-version=2019-10-01&DeviceClientType=a+b",
-			topic.Username{Host: host, Device: "dev1", APIVersion: "2019-10-01", ClientType: "a+b"}},
-		{"model of an old version does not count", host + "/dev1/?api-version=2019-10-01&model-id=dtmi:x;1",
-			topic.Username{Host: host, Device: "dev1", APIVersion: "2019-10-01"}},
+		{
+			"Node", host + "/dev1/?api-version=2021-04-12&DeviceClientType=azure-iot-device%2F1.18.0%20(node%20v18)",
+			topic.Username{Host: host, Device: "dev1", APIVersion: "2021-04-12", ClientType: "azure-iot-device/1.18.0 (node v18)"},
+		},
+		{
+			"Node with a model, not escaped", host + "/dev1/?api-version=2021-04-12&DeviceClientType=x&model-id=dtmi:com:example:Thermostat;1",
+			topic.Username{Host: host, Device: "dev1", APIVersion: "2021-04-12", ClientType: "x", ModelID: "dtmi:com:example:Thermostat;1"},
+		},
+		{
+			"C# module", host + "/dev1/mod1/?api-version=2020-09-30&DeviceClientType=x&model-id=dtmi%3Acom%3Aexample%3AThermostat%3B1",
+			topic.Username{Host: host, Device: "dev1", Module: "mod1", APIVersion: "2020-09-30", ClientType: "x", ModelID: "dtmi:com:example:Thermostat;1"},
+		},
+		{
+			"Python without a model", host + "/dev1/?api-version=2019-10-01&DeviceClientType=a+b",
+			topic.Username{Host: host, Device: "dev1", APIVersion: "2019-10-01", ClientType: "a+b"},
+		},
+		{
+			"model of an old version does not count", host + "/dev1/?api-version=2019-10-01&model-id=dtmi:x;1",
+			topic.Username{Host: host, Device: "dev1", APIVersion: "2019-10-01"},
+		},
 		{"preview", host + "/dev1/?api-version=2021-06-30-preview", topic.Username{Host: host, Device: "dev1", APIVersion: "2021-06-30-preview"}},
 		{"no question mark", host + "/dev1/api-version=2016-11-14&DeviceClientType=x", topic.Username{Host: host, Device: "dev1", APIVersion: "2016-11-14", ClientType: "x"}},
 		{"no question mark, module", host + "/dev1/mod1/api-version=2017-06-30", topic.Username{Host: host, Device: "dev1", Module: "mod1", APIVersion: "2017-06-30"}},
