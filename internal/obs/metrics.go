@@ -27,12 +27,11 @@ type Head struct {
 type Hub struct {
 	Telemetry      prometheus.Counter     // messages stored
 	TelemetryBytes prometheus.Counter     // their bodies
-	Commands       prometheus.Counter     // cloud-to-device messages queued
 	Settled        *prometheus.CounterVec // cloud-to-device outcomes by "outcome"
 	Methods        *prometheus.CounterVec // direct methods by "result": ok, offline, timeout, failed
 	MethodLatency  prometheus.Histogram   // seconds
 	TwinReads      prometheus.Counter
-	TwinUpdates    *prometheus.CounterVec // by "section": desired, reported, tags
+	TwinUpdates    *prometheus.CounterVec // by "section": desired, reported
 	Sessions       prometheus.Gauge       // connected identities
 	Takeovers      prometheus.Counter     // sessions replaced by a newer connection
 	Refused        *prometheus.CounterVec // by "reason" (error name)
@@ -124,7 +123,6 @@ func NewHub(reg prometheus.Registerer, name string) *Hub {
 	return &Hub{
 		Telemetry:      m.counter("causeway_hub_telemetry_total", "Telemetry messages stored."),
 		TelemetryBytes: m.counter("causeway_hub_telemetry_bytes_total", "Bytes of telemetry bodies stored."),
-		Commands:       m.counter("causeway_hub_commands_total", "Cloud-to-device messages queued."),
 		Settled:        m.vec("causeway_hub_commands_settled_total", "Cloud-to-device messages settled, by outcome.", "outcome"),
 		Methods:        m.vec("causeway_hub_methods_total", "Direct method calls, by result.", "result"),
 		MethodLatency:  m.histogram("causeway_hub_method_seconds", "Time of a direct method call.", latencyBuckets()),

@@ -525,8 +525,17 @@ func TestAdministration(t *testing.T) {
 	if err := r.service().SendCommand(t.Context(), "a", "", &causeway.Message{Body: []byte("x")}); err != nil {
 		t.Error(err)
 	}
-	if text := r.metrics(dir); !strings.Contains(text, `causeway_hub_commands_waiting{hub="localhost"} 1`) {
-		t.Errorf("the metrics do not tell of the waiting command:\n%s", text)
+	if _, err := r.service().UpdateTwin(t.Context(), "a", "", client.TwinPatch{Desired: json.RawMessage(`{"x":1}`)}, client.AnyVersion); err != nil {
+		t.Error(err)
+	}
+	text := r.metrics(dir)
+	for _, want := range []string{
+		`causeway_hub_commands_waiting{hub="localhost"} 1`,
+		`causeway_hub_twin_updates_total{hub="localhost",section="desired"} 1`,
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the metrics have no %s:\n%s", want, text)
+		}
 	}
 	st, err := r.service().Statistics(t.Context())
 	if err != nil || st.TotalDeviceCount != 2 || st.ConnectedDeviceCount != 0 {

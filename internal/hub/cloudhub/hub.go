@@ -227,6 +227,7 @@ func (h *Hub) spawn(f func()) bool {
 // DesiredChanged hands a change of a twin's desired section to the session of
 // id, if it has one that listens. It never waits for the device.
 func (h *Hub) DesiredChanged(_ context.Context, id causeway.Identity, p causeway.Patch) {
+	h.metrics.TwinUpdates.WithLabelValues("desired").Inc()
 	if s, ok := h.presence.Holder(id); ok {
 		s.desiredChanged(p)
 	}
