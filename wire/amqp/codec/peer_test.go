@@ -10,7 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
-	"github.com/causeway-iot/causeway/internal/wire/amqp/codec"
+	"github.com/causeway-iot/causeway/wire/amqp/codec"
 )
 
 // TestPeerReadsOurs lets go-amqp read what we write, write it again, and reads

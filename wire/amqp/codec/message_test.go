@@ -5,7 +5,7 @@ import (
 	"errors"
 	"testing"
 
-	"github.com/causeway-iot/causeway/internal/wire/amqp/codec"
+	"github.com/causeway-iot/causeway/wire/amqp/codec"
 )
 
 func mustAppend(t testing.TB, m *codec.Message) []byte {

@@ -3,7 +3,7 @@ package codec_test
 import (
 	"fmt"
 
-	"github.com/causeway-iot/causeway/internal/wire/amqp/codec"
+	"github.com/causeway-iot/causeway/wire/amqp/codec"
 )
 
 // A message is appended to bytes, and read from them without copying.

@@ -6,7 +6,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/causeway-iot/causeway/internal/wire/amqp/codec"
+	"github.com/causeway-iot/causeway/wire/amqp/codec"
 )
 
 // TestValuesRoundTrip writes and reads values of all kinds and shapes.

@@ -3,7 +3,7 @@ package codec_test
 import (
 	"pgregory.net/rapid"
 
-	"github.com/causeway-iot/causeway/internal/wire/amqp/codec"
+	"github.com/causeway-iot/causeway/wire/amqp/codec"
 )
 
 // simpleValues draws values of every type that has no values inside.

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/causeway-iot/causeway/internal/wire/amqp/codec"
+	"github.com/causeway-iot/causeway/wire/amqp/codec"
 )
 
 func unhex(t testing.TB, s string) []byte {
