@@ -1,6 +1,7 @@
 // Package c2d keeps the cloud-to-device messages of each device or module in a
-// durable first-in-first-out queue: locks, time to live, delivery counts,
-// dead-lettering, and the feedback their senders asked for.
+// durable first-in-first-out queue: locks, time to live, delivery counts and
+// dead-lettering. It records the feedback their senders asked for together with
+// the outcome; the package outbox takes it from there.
 //
 // It knows queues of registered identities. It does not know who is connected,
 // nor protocols: a [Watcher] hears that there is something to receive.

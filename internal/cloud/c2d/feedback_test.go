@@ -31,17 +31,14 @@ func TestFeedbackRules(t *testing.T) {
 	for status, cause := range outcomes {
 		for _, ack := range []causeway.Ack{causeway.AckNone, causeway.AckPositive, causeway.AckNegative, causeway.AckFull} {
 			t.Run(fmt.Sprintf("%s of %q", status, string(ack)), func(t *testing.T) {
-				policy := func(string) c2d.Policy { return c2d.Policy{MaxDeliveryCount: 1, FeedbackTTL: 3 * time.Hour} }
+				policy := func(string) c2d.Policy { return c2d.Policy{MaxDeliveryCount: 1} }
 				bubble(t, c2d.Options{Policy: policy}, func(b *bench) {
 					m := message("a")
 					m.Ack = ack
 					b.enqueue(dev, m)
 					cause(b, b.receive(dev, "a"))
 					b.depth(dev, 0)
-					got, err := b.store.Feedback(t.Context(), dev.Hub, 0, 10)
-					if err != nil {
-						t.Fatal(err)
-					}
+					got := b.store.Feedback(dev.Hub)
 					wanted := ack == causeway.AckFull || (ack == causeway.AckPositive) == (status == c2d.Success) && ack != causeway.AckNone
 					if len(got) != 1 || !wanted {
 						if len(got) != 0 || wanted {
@@ -50,7 +47,7 @@ func TestFeedbackRules(t *testing.T) {
 						return
 					}
 					f := got[0]
-					want := c2d.Feedback{Seq: f.Seq, OriginalMessageID: "a", Device: dev.Device, GenerationID: "gen-1", Status: status, Time: f.Time, Expires: f.Time.Add(3 * time.Hour)}
+					want := c2d.Feedback{OriginalMessageID: "a", Device: dev.Device, GenerationID: "gen-1", Status: status, Time: f.Time}
 					if d := cmp.Diff(want, f); d != "" {
 						t.Errorf("feedback (-want +got):\n%s", d)
 					}
@@ -61,15 +58,4 @@ func TestFeedbackRules(t *testing.T) {
 			})
 		}
 	}
-}
-
-func TestFeedbackIsForgotten(t *testing.T) {
-	bubble(t, c2d.Options{Policy: func(string) c2d.Policy { return c2d.Policy{FeedbackTTL: 5 * time.Minute} }}, func(b *bench) {
-		b.enqueue(dev, message("a"))
-		b.settle(dev, b.receive(dev, "a"), causeway.Accepted, 0)
-		after(4 * time.Minute)
-		b.wantFeedback("a Success")
-		after(3 * time.Minute)
-		b.wantFeedback()
-	})
 }

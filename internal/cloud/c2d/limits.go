@@ -15,14 +15,12 @@ const (
 	// MaxProperties is how many application properties a message may have.
 	MaxProperties = 1024
 
-	sweepInterval   = time.Second     // how late a lock or a time to live may be noticed
-	settleInterval  = time.Minute     // how often idle queues are unloaded and old feedback is dropped
-	reloadInterval  = 5 * time.Minute // how often it is tried to know all queues again
-	queuePage       = 1000            // identities read at once when queues are loaded
-	expiryBatch     = 256             // expired messages read at once
-	expiryWorkers   = 16              // queues swept at once, so that their writes share a commit
-	feedbackBatch   = 1000            // records of feedback forgotten in one transaction
-	defaultFeedback = time.Hour       // time to live of feedback
+	sweepInterval  = time.Second     // how late a lock or a time to live may be noticed
+	settleInterval = time.Minute     // how often idle queues are unloaded
+	reloadInterval = 5 * time.Minute // how often it is tried to know all queues again
+	queuePage      = 1000            // identities read at once when queues are loaded
+	expiryBatch    = 256             // expired messages read at once
+	expiryWorkers  = 16              // queues swept at once, so that their writes share a commit
 )
 
 // Policy is how a hub treats its queues. Zero values mean the defaults of the
@@ -31,7 +29,6 @@ type Policy struct {
 	TTL              time.Duration // of messages without an expiry of their own
 	MaxDeliveryCount int           // abandoned deliveries before a message is dead
 	Lock             time.Duration // of a delivery that is not settled
-	FeedbackTTL      time.Duration
 }
 
 // withDefaults replaces what is zero, and what exceeds the limits.
@@ -45,9 +42,6 @@ func (p Policy) withDefaults() Policy {
 	}
 	if p.Lock <= 0 {
 		p.Lock = causeway.CommandLock
-	}
-	if p.FeedbackTTL <= 0 {
-		p.FeedbackTTL = defaultFeedback
 	}
 	return p
 }

@@ -84,7 +84,7 @@ func TestModel(t *testing.T) {
 func play(t *testing.T, steps []step) error {
 	store := c2dtest.NewMemory()
 	o := c2d.Options{Policy: func(string) c2d.Policy {
-		return c2d.Policy{Lock: modelLock, MaxDeliveryCount: modelCount, FeedbackTTL: 1000 * time.Hour}
+		return c2d.Policy{Lock: modelLock, MaxDeliveryCount: modelCount}
 	}}
 	b := newBench(t, store, o)
 	stop := b.start()

@@ -15,6 +15,10 @@ type Options struct {
 	Log    *slog.Logger            // nil discards
 	Policy func(hub string) Policy // nil means the defaults; called often
 	Limit  int                     // queues remembered; 0 means MaxTracked
+
+	// Recorded hears that about n records of feedback of a hub have become
+	// durable. It must not block. Nil ignores.
+	Recorded func(hub string, n int)
 }
 
 // Watcher hears of queues that have something to receive.
@@ -34,6 +38,7 @@ type Service struct {
 	store    Store
 	log      *slog.Logger
 	policy   func(hub string) Policy
+	recorded func(hub string, n int)
 	watchers []Watcher
 	tracker  tracker
 }
@@ -50,11 +55,15 @@ func New(o Options) *Service {
 	if o.Limit <= 0 {
 		o.Limit = MaxTracked
 	}
+	if o.Recorded == nil {
+		o.Recorded = func(string, int) {}
+	}
 	return &Service{
-		store:   o.Store,
-		log:     o.Log,
-		policy:  func(hub string) Policy { return o.Policy(hub).withDefaults() },
-		tracker: tracker{limit: o.Limit, devices: map[causeway.Identity][]*queue{}},
+		store:    o.Store,
+		log:      o.Log,
+		policy:   func(hub string) Policy { return o.Policy(hub).withDefaults() },
+		recorded: o.Recorded,
+		tracker:  tracker{limit: o.Limit, devices: map[causeway.Identity][]*queue{}},
 	}
 }
 
@@ -205,11 +214,15 @@ func lockLost() error {
 // end removes the entry at i from its queue with feedback.
 func (s *Service) end(ctx context.Context, q *queue, i int, status Status, now time.Time) error {
 	e := &q.entries[i]
-	n, err := s.store.Remove(ctx, q.id, End{e.Seq, s.feedback(q.id, e.Entry, status, now)})
+	f := feedback(q.id, e.Entry, status, now)
+	n, err := s.store.Remove(ctx, q.id, End{e.Seq, f})
 	if err != nil {
 		return err
 	}
 	s.tracker.drop(q, i)
+	if n > 0 && f != nil {
+		s.recorded(q.id.Hub, 1)
+	}
 	if n == 0 {
 		return lockLost()
 	}
@@ -219,7 +232,7 @@ func (s *Service) end(ctx context.Context, q *queue, i int, status Status, now t
 // feedback returns the record of an outcome, nil when its sender does not want
 // to hear of it: positive asks for success, negative for any failure, full for
 // both.
-func (s *Service) feedback(id causeway.Identity, e Entry, status Status, now time.Time) *Feedback {
+func feedback(id causeway.Identity, e Entry, status Status, now time.Time) *Feedback {
 	wanted := e.Ack == causeway.AckFull
 	if status == Success {
 		wanted = wanted || e.Ack == causeway.AckPositive
@@ -231,7 +244,7 @@ func (s *Service) feedback(id causeway.Identity, e Entry, status Status, now tim
 	}
 	return &Feedback{
 		OriginalMessageID: e.MessageID, Device: id.Device, Module: id.Module, GenerationID: e.GenerationID,
-		Status: status, Time: now.UTC(), Expires: now.UTC().Add(s.policy(id.Hub).FeedbackTTL),
+		Status: status, Time: now.UTC(),
 	}
 }
 
@@ -275,10 +288,17 @@ func (s *Service) Purge(ctx context.Context, id causeway.Identity) (n int, err e
 // many there were.
 func (s *Service) endAll(ctx context.Context, q *queue, status Status, now time.Time, match func(*entry) bool) (int, error) {
 	var ends []End
+	records := 0
 	for i := range q.entries {
-		if e := &q.entries[i]; match(e) {
-			ends = append(ends, End{e.Seq, s.feedback(q.id, e.Entry, status, now)})
+		e := &q.entries[i]
+		if !match(e) {
+			continue
 		}
+		f := feedback(q.id, e.Entry, status, now)
+		if f != nil {
+			records++
+		}
+		ends = append(ends, End{e.Seq, f})
 	}
 	if len(ends) == 0 {
 		return 0, nil
@@ -293,6 +313,9 @@ func (s *Service) endAll(ctx context.Context, q *queue, status Status, now time.
 		} else {
 			i++
 		}
+	}
+	if n > 0 && records > 0 {
+		s.recorded(q.id.Hub, records)
 	}
 	return n, nil
 }

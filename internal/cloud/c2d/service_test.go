@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -51,13 +52,20 @@ func (w *watcher) take() []causeway.Identity {
 type bench struct {
 	*testing.T
 	*c2d.Service
-	store *c2dtest.Memory
-	watch *watcher
+	store    *c2dtest.Memory
+	watch    *watcher
+	recorded atomic.Int64 // records of feedback of dev's hub that were told of
 }
 
 func newBench(t *testing.T, store *c2dtest.Memory, o c2d.Options) *bench {
+	b := &bench{T: t, store: store, watch: &watcher{}}
 	o.Store = store
-	b := &bench{T: t, Service: c2d.New(o), store: store, watch: &watcher{}}
+	o.Recorded = func(hub string, n int) {
+		if hub == dev.Hub {
+			b.recorded.Add(int64(n))
+		}
+	}
+	b.Service = c2d.New(o)
 	b.Service.Watch(b.watch)
 	return b
 }
@@ -131,12 +139,8 @@ func (b *bench) depth(id causeway.Identity, want int) {
 // feedback returns the hub's feedback as "id status".
 func (b *bench) feedback() []string {
 	b.Helper()
-	all, err := b.store.Feedback(b.Context(), dev.Hub, 0, 1000)
-	if err != nil {
-		b.Fatal(err)
-	}
 	var out []string
-	for _, f := range all {
+	for _, f := range b.store.Feedback(dev.Hub) {
 		out = append(out, f.OriginalMessageID+" "+string(f.Status))
 	}
 	return out
@@ -146,6 +150,9 @@ func (b *bench) wantFeedback(want ...string) {
 	b.Helper()
 	if d := cmp.Diff(want, b.feedback()); d != "" {
 		b.Errorf("feedback (-want +got):\n%s", d)
+	}
+	if n := b.recorded.Load(); int(n) != len(want) {
+		b.Errorf("%d records of feedback were told of, want %d", n, len(want))
 	}
 }
 

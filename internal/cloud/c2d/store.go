@@ -37,15 +37,14 @@ type End struct {
 	Feedback *Feedback
 }
 
-// Feedback is the outcome of a message whose sender asked for it.
+// Feedback is the outcome of a message whose sender asked for it. From the store
+// it goes its own way, see the package outbox.
 type Feedback struct {
-	Seq               int64 // position among all feedback, rising; given by the Store
 	OriginalMessageID string
 	Device, Module    string
 	GenerationID      string
 	Status            Status
 	Time              time.Time // of the outcome
-	Expires           time.Time // when it is forgotten unless it was fetched
 }
 
 // Status is the outcome of a message.
@@ -60,8 +59,8 @@ const (
 	Purged                Status = "Purged"
 )
 
-// Store keeps queues and feedback durably: when a writing method returns nil,
-// the change is on stable storage. Locks are not its business: after a restart
+// Store keeps queues durably, and records feedback: when a writing method
+// returns nil, the change is on stable storage. Locks are not its business: after a restart
 // every item that was not ended is free again. It is safe for concurrent use.
 // Queues belong to registered identities and go with them, feedback too. Times
 // keep at least microseconds. Drivers are held to the contract in c2dtest.
@@ -98,15 +97,4 @@ type Store interface {
 	// Expired returns up to limit entries of any queue whose time is over at
 	// now, the longest overdue first.
 	Expired(ctx context.Context, now time.Time, limit int) ([]Due, error)
-
-	// Feedback returns up to limit records of a hub after a position, oldest
-	// first.
-	Feedback(ctx context.Context, hub string, after int64, limit int) ([]Feedback, error)
-
-	// DropFeedback forgets records of a hub up to and including a position.
-	DropFeedback(ctx context.Context, hub string, upTo int64) error
-
-	// ExpireFeedback forgets up to limit records of any hub that have expired
-	// at now and returns how many.
-	ExpireFeedback(ctx context.Context, now time.Time, limit int) (n int, err error)
 }

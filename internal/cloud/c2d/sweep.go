@@ -10,9 +10,8 @@ import (
 	"github.com/causeway-iot/causeway"
 )
 
-// Run frees messages whose locks end, ends messages whose time is over, and
-// forgets feedback that nobody fetched, until ctx ends. A store that fails is
-// tried again.
+// Run frees messages whose locks end and ends messages whose time is over, until
+// ctx ends. A store that fails is tried again.
 func (s *Service) Run(ctx context.Context) error {
 	tick := time.NewTicker(sweepInterval)
 	defer tick.Stop()
@@ -22,9 +21,8 @@ func (s *Service) Run(ctx context.Context) error {
 		now := time.Now()
 		err := s.sweep(ctx, now)
 		if err == nil && now.Sub(tidied) >= settleInterval {
-			if err = s.tidy(ctx, now); err == nil {
-				tidied = now
-			}
+			s.tracker.unload()
+			tidied = now
 		}
 		if err == nil && now.Sub(loaded) >= reloadInterval {
 			if err = s.tracker.fill(ctx, s.store); err == nil {
@@ -158,18 +156,4 @@ func (s *Service) endDue(ctx context.Context, due []Due, now time.Time) (int, er
 		ended += n
 	}
 	return ended, err
-}
-
-// tidy unloads queues that nobody uses and forgets feedback that has expired.
-func (s *Service) tidy(ctx context.Context, now time.Time) error {
-	s.tracker.unload()
-	for {
-		n, err := s.store.ExpireFeedback(ctx, now, feedbackBatch)
-		if err != nil {
-			return fmt.Errorf("forget old feedback: %w", err)
-		}
-		if n < feedbackBatch {
-			return nil
-		}
-	}
 }

@@ -28,7 +28,7 @@ const (
 
 	sweepInterval  = time.Second // how late the end of a lock may be noticed
 	expireInterval = time.Minute // how often expired messages are deleted
-	expireBatch    = 500         // messages deleted in one transaction
+	expireBatch    = 100         // messages, with their records, deleted in one transaction
 	indexPage      = 128         // messages learned of at once
 	maxWaiting     = 1_000_000   // how far Waiting counts
 )

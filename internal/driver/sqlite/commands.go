@@ -22,8 +22,8 @@ const (
 		SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9
 		WHERE (SELECT count(*) FROM commands WHERE hub = ?1 AND device = ?2 AND module = ?3) < ?10`
 
-	insertFeedback = `INSERT INTO feedback (hub, device, module, message_id, generation, status, time, expires)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?)`
+	insertFeedback = `INSERT INTO feedback (hub, device, module, message_id, generation, status, time)
+		VALUES (?, ?, ?, ?, ?, ?, ?)`
 
 	ofQueue = ` WHERE hub = ? AND device = ? AND module = ?`
 )
@@ -102,7 +102,7 @@ func (s commandStore) Remove(ctx context.Context, id causeway.Identity, ends ...
 		copied[i].seq = e.Seq
 		if f := e.Feedback; f != nil {
 			copied[i].feedback = []any{
-				id.Hub, f.Device, f.Module, f.OriginalMessageID, f.GenerationID, string(f.Status), stamp(f.Time), stamp(f.Expires),
+				id.Hub, f.Device, f.Module, f.OriginalMessageID, f.GenerationID, string(f.Status), stamp(f.Time),
 			}
 		}
 	}
@@ -177,44 +177,5 @@ func (s commandStore) Expired(ctx context.Context, now time.Time, limit int) ([]
 			return nil
 		}, stamp(now), int64(limit))
 		return due, err
-	})
-}
-
-// Feedback implements [c2d.Store].
-func (s commandStore) Feedback(ctx context.Context, hub string, after int64, limit int) ([]c2d.Feedback, error) {
-	return read(ctx, s.db, "Feedback", func(c *conn) (all []c2d.Feedback, err error) {
-		err = c.query(`SELECT position, message_id, device, module, generation, status, time, expires
-			FROM feedback WHERE hub = ? AND position > ? ORDER BY position LIMIT ?`, func(r row) error {
-			all = append(all, c2d.Feedback{
-				Seq: r.int(0), OriginalMessageID: r.text(1), Device: r.text(2), Module: r.text(3), GenerationID: r.text(4),
-				Status: c2d.Status(r.text(5)), Time: instant(r.int(6)), Expires: instant(r.int(7)),
-			})
-			return nil
-		}, hub, after, int64(limit))
-		return all, err
-	})
-}
-
-// DropFeedback implements [c2d.Store].
-func (s commandStore) DropFeedback(ctx context.Context, hub string, upTo int64) error {
-	return exec(ctx, s.db, "DropFeedback", 0, func(c *conn) error {
-		_, err := c.exec("DELETE FROM feedback WHERE hub = ? AND position <= ?", hub, upTo)
-		return err
-	})
-}
-
-// ExpireFeedback implements [c2d.Store].
-func (s commandStore) ExpireFeedback(ctx context.Context, now time.Time, limit int) (int, error) {
-	// The common answer is that there is none, which needs no transaction.
-	some, err := read(ctx, s.db, "ExpireFeedback", func(c *conn) (bool, error) {
-		_, ok, err := c.number("SELECT 1 FROM feedback WHERE expires <= ? LIMIT 1", stamp(now))
-		return ok, err
-	})
-	if err != nil || !some {
-		return 0, err
-	}
-	return write(ctx, s.db, "ExpireFeedback", 0, func(c *conn) (int, error) {
-		n, err := c.exec("DELETE FROM feedback WHERE position IN (SELECT position FROM feedback WHERE expires <= ? ORDER BY expires LIMIT ?)", stamp(now), int64(limit))
-		return int(n), err
 	})
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/causeway-iot/causeway/internal/cloud/c2d"
 	"github.com/causeway-iot/causeway/internal/cloud/directory"
+	"github.com/causeway-iot/causeway/internal/cloud/outbox"
 	"github.com/causeway-iot/causeway/internal/cloud/registry"
 )
 
@@ -115,9 +116,12 @@ func create(path string) error {
 // Registry returns the store of identities and twins.
 func (db *DB) Registry() registry.Store { return registryStore{db} }
 
-// Commands returns the store of cloud-to-device queues and feedback. Queues
-// belong to identities of [DB.Registry].
+// Commands returns the store of cloud-to-device queues. Queues belong to
+// identities of [DB.Registry]; the feedback they leave is in [DB.Outbox].
 func (db *DB) Commands() c2d.Store { return commandStore{db} }
+
+// Outbox returns the store of queues to back ends.
+func (db *DB) Outbox() outbox.Store { return outboxStore{db} }
 
 // Directory returns the store of hubs.
 func (db *DB) Directory() directory.Store { return directoryStore{db} }

@@ -128,13 +128,19 @@ func (s directoryStore) DeleteHub(ctx context.Context, name string) error {
 	return nil
 }
 
-// forgetHub deletes the identities of a hub that leaves, and all they own.
+// forgetHub deletes the identities of a hub that leaves, all they own, and then
+// what is left for its back ends: without identities there is no new feedback,
+// and without a hub no new file notification.
 func (db *DB) forgetHub(ctx context.Context, name string) error {
 	for done := false; !done; {
 		var err error
 		done, err = write(ctx, db, "DeleteHub", 0, func(c *conn) (bool, error) {
 			n, err := c.exec(`DELETE FROM identities WHERE hub = ?1 AND (device, module) IN
 				(SELECT device, module FROM identities WHERE hub = ?1 LIMIT ?2)`, name, int64(hubDeleteChunk))
+			if err != nil || n == hubDeleteChunk {
+				return false, err
+			}
+			n, err = c.exec("DELETE FROM outbox WHERE position IN (SELECT position FROM outbox WHERE hub = ? LIMIT ?)", name, int64(hubDeleteChunk))
 			if err != nil || n == hubDeleteChunk {
 				return false, err
 			}

@@ -1,6 +1,6 @@
 // Package sqlite keeps the cloud's state in one SQLite database: identities and
-// twins, cloud-to-device queues and feedback, the directory of hubs, and the
-// subscriptions of MQTT sessions.
+// twins, cloud-to-device queues, the queues to back ends, the directory of hubs,
+// and the subscriptions of MQTT sessions.
 //
 // It knows SQL and nothing of the rules: what may be changed, and to what, is
 // decided by the services whose stores it implements. Keys arrive sealed and

@@ -25,5 +25,5 @@ const (
 	busyTimeout = 5 * time.Second // another process, e.g. a backup, holds the lock
 
 	defaultMaxIdentities = 1_000_000 // devices and modules of one hub
-	hubDeleteChunk       = 500       // identities forgotten in one transaction by DeleteHub
+	hubDeleteChunk       = 500       // identities or messages forgotten in one transaction by DeleteHub
 )

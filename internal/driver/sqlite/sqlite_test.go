@@ -11,6 +11,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/internal/cloud/c2d"
 	"github.com/causeway-iot/causeway/internal/cloud/c2d/c2dtest"
 	"github.com/causeway-iot/causeway/internal/cloud/directory"
 	"github.com/causeway-iot/causeway/internal/cloud/directory/directorytest"
@@ -58,7 +59,8 @@ func crash(t *testing.T, path string) string {
 
 func TestCommandsContract(t *testing.T) {
 	c2dtest.Run(t, func(t *testing.T, ids ...causeway.Identity) c2dtest.Fixture {
-		db := open(t)
+		path := filepath.Join(t.TempDir(), "state.db")
+		db := openAt(t, path, sqlite.Options{})
 		var recs []registry.Record
 		fresh := map[causeway.Identity]bool{}
 		for _, id := range ids {
@@ -76,7 +78,7 @@ func TestCommandsContract(t *testing.T) {
 			if err := db.Registry().Delete(t.Context(), id, "*"); err != nil {
 				t.Fatal(err)
 			}
-		}}
+		}, Feedback: func(hub string) []c2d.Feedback { return feedbackOf(t, path, hub) }}
 	})
 }
 

@@ -148,7 +148,7 @@ func TestDeleteTakesEverything(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		fb := c2d.Feedback{Device: id.Device, Module: id.Module, Status: c2d.Success, Time: time.Now(), Expires: time.Now()}
+		fb := c2d.Feedback{Device: id.Device, Module: id.Module, Status: c2d.Success, Time: time.Now()}
 		if _, err := db.Commands().Remove(ctx, id, c2d.End{Seq: entries[0].Seq, Feedback: &fb}); err != nil {
 			t.Fatal(err)
 		}

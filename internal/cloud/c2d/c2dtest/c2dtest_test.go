@@ -10,6 +10,6 @@ import (
 func TestMemory(t *testing.T) {
 	c2dtest.Run(t, func(_ *testing.T, ids ...causeway.Identity) c2dtest.Fixture {
 		m := c2dtest.NewMemory(ids...)
-		return c2dtest.Fixture{Store: m, Delete: m.Delete}
+		return c2dtest.Fixture{Store: m, Delete: m.Delete, Feedback: m.Feedback}
 	})
 }

@@ -69,6 +69,19 @@ func (m *Memory) Delete(id causeway.Identity) {
 	})
 }
 
+// Feedback returns the records of a hub, oldest first.
+func (m *Memory) Feedback(hub string) []c2d.Feedback {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var all []c2d.Feedback
+	for _, f := range m.feedback {
+		if f.hub == hub {
+			all = append(all, f.Feedback)
+		}
+	}
+	return all
+}
+
 // Reads returns how often a queue was read: Index, Item and Queues.
 func (m *Memory) Reads() int {
 	m.mu.Lock()
@@ -174,10 +187,7 @@ func (m *Memory) Remove(ctx context.Context, id causeway.Identity, ends ...c2d.E
 		n++
 		m.queues[id] = slices.Delete(m.queues[id], i, i+1)
 		if e.Feedback != nil {
-			m.next++
-			f := *e.Feedback
-			f.Seq = m.next
-			m.feedback = append(m.feedback, record{id.Hub, f})
+			m.feedback = append(m.feedback, record{id.Hub, *e.Feedback})
 		}
 	}
 	if len(m.queues[id]) == 0 {
@@ -250,45 +260,4 @@ func (m *Memory) Expired(ctx context.Context, now time.Time, limit int) ([]c2d.D
 	}
 	slices.SortFunc(due, func(a, b c2d.Due) int { return cmp.Or(a.Expires.Compare(b.Expires), cmp.Compare(a.Seq, b.Seq)) })
 	return due[:min(len(due), limit)], nil
-}
-
-// Feedback implements [c2d.Store].
-func (m *Memory) Feedback(ctx context.Context, hub string, after int64, limit int) ([]c2d.Feedback, error) {
-	defer m.mu.Unlock()
-	if err := m.begin(ctx); err != nil {
-		return nil, err
-	}
-	var all []c2d.Feedback
-	for _, f := range m.feedback {
-		if f.hub == hub && f.Seq > after && len(all) < limit {
-			all = append(all, f.Feedback)
-		}
-	}
-	return all, nil
-}
-
-// DropFeedback implements [c2d.Store].
-func (m *Memory) DropFeedback(ctx context.Context, hub string, upTo int64) error {
-	defer m.mu.Unlock()
-	if err := m.begin(ctx); err != nil {
-		return err
-	}
-	m.feedback = slices.DeleteFunc(m.feedback, func(f record) bool { return f.hub == hub && f.Seq <= upTo })
-	return nil
-}
-
-// ExpireFeedback implements [c2d.Store].
-func (m *Memory) ExpireFeedback(ctx context.Context, now time.Time, limit int) (n int, err error) {
-	defer m.mu.Unlock()
-	if err := m.begin(ctx); err != nil {
-		return 0, err
-	}
-	m.feedback = slices.DeleteFunc(m.feedback, func(f record) bool {
-		if n == limit || f.Expires.After(now) {
-			return false
-		}
-		n++
-		return true
-	})
-	return n, nil
 }
