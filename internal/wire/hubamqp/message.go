@@ -101,7 +101,7 @@ func (s *Scratch) body(op string, b codec.Body) ([]byte, error) {
 			return content, nil
 		}
 		if text, ok := v.Text(); ok {
-			return []byte(text), nil
+			return bytesOf(text), nil
 		}
 		if v.IsNull() {
 			return nil, nil

@@ -17,9 +17,10 @@ const BatchFormat = 0x80013700
 // MessageTooLarge.
 func DecodeTelemetry(m *causeway.Message, s *Scratch, payload []byte) error {
 	const op = "amqp.telemetry"
-	var x codec.Message
-	if err := decode(op, &x, m, s, payload); err != nil {
-		return err
+	if !fast(m, s, payload) {
+		if err := decode(op, new(codec.Message), m, s, payload); err != nil {
+			return err
+		}
 	}
 	if n := m.Size(); n > causeway.MaxMessageSize {
 		return causeway.Errorf(causeway.MessageTooLarge, op, "the message has %d bytes with its properties, the limit is %d", n, causeway.MaxMessageSize)

@@ -336,6 +336,13 @@ func constructor(b string, depth int) (prefix string, code byte, rest string, er
 }
 
 func ascii(s string) bool {
+	for ; len(s) >= 8; s = s[8:] { // eight at once: one load, one comparison
+		x := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+			uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+		if x&0x80808080_80808080 != 0 {
+			return false
+		}
+	}
 	for i := range len(s) {
 		if s[i] >= utf8.RuneSelf {
 			return false
