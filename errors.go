@@ -59,6 +59,10 @@ func Errorf(code Code, op, format string, args ...any) *Error {
 	return &Error{Code: code, Op: op, Msg: fmt.Sprintf(format, args...)}
 }
 
+// ErrNoCredit says that a client does not take a command now; see
+// [Device.Deliver].
+var ErrNoCredit = errors.New("the client gives no credit for a command")
+
 // CodeOf returns the code of the first *Error in err's chain, ServerError when
 // there is none, and 0 for nil.
 func CodeOf(err error) Code {

@@ -36,8 +36,13 @@ type Session interface {
 	Report(ctx context.Context, p Patch) (version int64, err error)
 
 	// Listen replaces the set of lanes the client receives. When it returns,
-	// later changes reach the client; queued commands follow at once.
+	// later changes reach the client; queued commands follow at once. It is
+	// also how a client that had no credit ([ErrNoCredit]) says that it has.
 	Listen(ctx context.Context, lanes Lane) error
+
+	// Drain returns when every command that can be delivered now was given to
+	// Device.Deliver.
+	Drain(ctx context.Context) error
 
 	// Settle ends a delivery. Code DeviceMessageLockLost when the lock is
 	// gone: the message was purged, expired, settled, or redelivered.
@@ -58,6 +63,10 @@ type Device interface {
 	// Deliver hands over a command or module input and returns when it was
 	// written to the client, not when the client settled it. The message is
 	// borrowed until Deliver returns.
+	//
+	// An error that wraps [ErrNoCredit] means that the client does not take a
+	// command now. The command stays queued as if it had not been tried; it
+	// comes again after the next Listen or Settle of the session.
 	Deliver(ctx context.Context, m Message) error
 
 	// Desired hands over a change of the desired section. Changes of one

@@ -47,6 +47,7 @@ func (s *nullSession) Twin(context.Context) (causeway.Twin, error) { return caus
 func (s *nullSession) Report(context.Context, causeway.Patch) (int64, error) {
 	return 1, nil
 }
+func (*nullSession) Drain(context.Context) error { return nil }
 func (s *nullSession) Listen(context.Context, causeway.Lane) error { return nil }
 func (s *nullSession) Settle(context.Context, causeway.LockToken, causeway.Outcome) error {
 	return nil

@@ -2,6 +2,7 @@ package cloudhub
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/causeway-iot/causeway"
@@ -13,10 +14,13 @@ const commandRetry = time.Second
 
 // commandState is the delivery of commands; guarded by session.mu.
 type commandState struct {
-	inflight []delivery  // delivered and not settled, at most MaxDeliveryInFlight
-	retry    *time.Timer // set while deliveries rest after a failure
-	running  bool        // a goroutine delivers
-	more     bool        // the queue may hold another command
+	inflight []delivery    // delivered and not settled, at most MaxDeliveryInFlight
+	retry    *time.Timer   // set while deliveries rest after a failure
+	running  bool          // a goroutine delivers
+	more     bool          // the queue may hold another command
+	stalled  bool          // the client had no credit, and has not said that it has
+	asked    int           // how often it has said so
+	idle     chan struct{} // closed when nobody delivers any more; nil when nobody waits
 }
 
 // delivery is one command on its way.
@@ -35,6 +39,14 @@ func (c *commandState) takeLocks() []causeway.LockToken {
 	c.inflight = nil
 	c.rested()
 	return locks
+}
+
+// rests tells who waits in Drain.
+func (c *commandState) rests() {
+	if c.idle != nil {
+		close(c.idle)
+		c.idle = nil
+	}
 }
 
 func (c *commandState) rested() {
@@ -80,6 +92,46 @@ func (s *session) pump() {
 	s.resume()
 }
 
+// ready is pump for a client that has credit.
+func (s *session) ready() {
+	s.mu.Lock()
+	s.commands.stalled = false
+	s.commands.asked++
+	s.mu.Unlock()
+	s.pump()
+}
+
+// Drain waits until there is nothing more to deliver, or the client takes no
+// more.
+func (s *session) Drain(ctx context.Context) error {
+	if err := s.act(); err != nil {
+		return err
+	}
+	s.pump()
+	for {
+		s.mu.Lock()
+		c := &s.commands
+		if !c.running {
+			s.mu.Unlock()
+			return nil
+		}
+		if e := s.ending.Load(); e != nil {
+			s.mu.Unlock()
+			return e.reason
+		}
+		if c.idle == nil {
+			c.idle = make(chan struct{})
+		}
+		idle := c.idle
+		s.mu.Unlock()
+		select {
+		case <-idle:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
 // resume starts the delivering goroutine if there is something for it to do.
 func (s *session) resume() {
 	s.mu.Lock()
@@ -96,14 +148,14 @@ func (s *session) resume() {
 
 func (s *session) deliverableLocked() bool {
 	c := &s.commands
-	return c.more && c.retry == nil && s.lanes.Has(causeway.LaneCommands) && c.room(time.Now())
+	return c.more && !c.stalled && c.retry == nil && s.lanes.Has(causeway.LaneCommands) && c.room(time.Now())
 }
 
 // deliver receives and hands over commands, oldest first, until the queue is
 // empty, the window full, or the client no longer listens.
 func (s *session) deliver() {
 	for {
-		ctx, ok := s.beginDelivery()
+		ctx, asked, ok := s.beginDelivery()
 		if !ok {
 			return
 		}
@@ -124,6 +176,13 @@ func (s *session) deliver() {
 			s.mu.Lock()
 			held := s.commands.drop(m.Lock)
 			s.mu.Unlock()
+			if errors.Is(err, causeway.ErrNoCredit) {
+				s.stall(asked)
+				if held {
+					s.hub.commands.Unlock(s.id, m.Lock)
+				}
+				continue // unless the client has credit meanwhile this ends the loop
+			}
 			s.rest(err)
 			if held {
 				s.hub.commands.Unlock(s.id, m.Lock)
@@ -136,15 +195,25 @@ func (s *session) deliver() {
 
 // beginDelivery decides whether to receive another command; if not the
 // goroutine is counted as ended.
-func (s *session) beginDelivery() (context.Context, bool) {
+func (s *session) beginDelivery() (ctx context.Context, asked int, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.deliverableLocked() {
 		s.commands.running = false
-		return nil, false
+		s.commands.rests()
+		return nil, 0, false
 	}
 	s.commands.more = false
-	return s.lifeLocked(), true
+	return s.lifeLocked(), s.commands.asked, true
+}
+
+// stall notes that the client took no command, unless it has said since asked
+// that it takes one.
+func (s *session) stall(asked int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.commands.more = true
+	s.commands.stalled = s.commands.asked == asked
 }
 
 // took puts a received command into the window, unless the client stopped
@@ -173,6 +242,7 @@ func (s *session) rest(err error) {
 	s.mu.Lock()
 	c := &s.commands
 	c.running, c.more = false, true
+	c.rests()
 	wanted := s.lanes.Has(causeway.LaneCommands)
 	if wanted && c.retry == nil {
 		c.retry = time.AfterFunc(commandRetry, func() {
@@ -202,6 +272,8 @@ func (s *session) Settle(ctx context.Context, lock causeway.LockToken, o causewa
 	}
 	s.mu.Lock()
 	s.commands.drop(lock)
+	s.commands.stalled = false
+	s.commands.asked++
 	s.mu.Unlock()
 	s.resume()
 	if err != nil {

@@ -146,6 +146,7 @@ func (s *session) end(reason error, hangup bool) bool {
 	s.mu.Lock()
 	s.lanes = 0
 	locks := s.commands.takeLocks()
+	s.commands.rests()
 	s.desired.queue = nil
 	cancel := s.cancel
 	s.mu.Unlock()
@@ -237,8 +238,8 @@ func (s *session) Listen(_ context.Context, lanes causeway.Lane) error {
 	if added.Has(causeway.LaneMethods) {
 		s.hub.waiters.wake(s.id)
 	}
-	if added.Has(causeway.LaneCommands) {
-		s.pump()
+	if lanes.Has(causeway.LaneCommands) {
+		s.ready()
 	}
 	return nil
 }

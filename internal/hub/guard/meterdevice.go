@@ -2,6 +2,7 @@ package guard
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -17,7 +18,11 @@ type meterDevice struct {
 func (d *meterDevice) Deliver(ctx context.Context, m causeway.Message) error {
 	start := time.Now()
 	err := d.Device.Deliver(ctx, m)
-	d.meters.Load().done(opDeliver, start, err)
+	failure := err
+	if errors.Is(err, causeway.ErrNoCredit) {
+		failure = nil // as the client wants it
+	}
+	d.meters.Load().done(opDeliver, start, failure)
 	return err
 }
 

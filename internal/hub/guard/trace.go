@@ -2,6 +2,7 @@ package guard
 
 import (
 	"context"
+	"errors"
 
 	"github.com/causeway-iot/causeway"
 	"go.opentelemetry.io/otel/attribute"
@@ -153,6 +154,10 @@ type traceDevice struct {
 func (d *traceDevice) Deliver(ctx context.Context, m causeway.Message) error {
 	ctx, span := d.start(ctx, opDeliver)
 	err := d.Device.Deliver(ctx, m)
+	if errors.Is(err, causeway.ErrNoCredit) {
+		finish(span, nil) // as the client wants it
+		return err
+	}
 	finish(span, err)
 	return err
 }

@@ -1,6 +1,7 @@
 package hubtest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -164,5 +165,89 @@ func testCommandRefused(t *testing.T, w *world) {
 	settle(t, s, m, causeway.Accepted)
 	if n := calls.Load(); n != 2 {
 		t.Errorf("the command was handed over %d times, want 2", n)
+	}
+}
+
+// credited is a device that takes as many commands as it has credit for.
+type credited struct {
+	*Recorder
+	credit atomic.Int64
+	tried  atomic.Int64
+}
+
+func (c *credited) Deliver(ctx context.Context, m causeway.Message) error {
+	c.tried.Add(1)
+	if c.credit.Add(-1) < 0 {
+		c.credit.Add(1)
+		return fmt.Errorf("deliver %s: %w", m.ID, causeway.ErrNoCredit)
+	}
+	return c.Recorder.Deliver(ctx, m)
+}
+
+func testCommandNoCredit(t *testing.T, w *world) {
+	cred := w.Add(t, "d1", "")
+	dev := &credited{Recorder: NewRecorder()}
+	s := w.connect(t, cred, dev)
+	listen(t, s, causeway.LaneCommands)
+	enqueue(t, w, cred.Identity, 0, 3)
+	Eventually(t, "a delivery that is tried", func() bool { return dev.tried.Load() > 0 })
+	dev.NoMessage(t)
+	if n := dev.tried.Load(); n > 6 {
+		t.Errorf("a client without credit was tried %d times", n)
+	}
+	dev.credit.Store(1)
+	listen(t, s, causeway.LaneCommands)
+	m := dev.Message(t)
+	wantBody(t, m, 0)
+	if m.DeliveryCount != 0 {
+		t.Errorf("delivery count is %d after nothing but a lack of credit", m.DeliveryCount)
+	}
+	dev.NoMessage(t)
+	dev.credit.Store(2)
+	settle(t, s, m, causeway.Accepted)
+	for i := 1; i < 3; i++ {
+		m := dev.Message(t)
+		wantBody(t, m, i)
+		settle(t, s, m, causeway.Accepted)
+	}
+	Eventually(t, "an empty queue", func() bool { return w.Depth(t, cred.Identity) == 0 })
+}
+
+func testDrain(t *testing.T, w *world) {
+	cred := w.Add(t, "d1", "")
+	dev := &credited{Recorder: NewRecorder()}
+	s := w.connect(t, cred, dev)
+	drain := func(want int) {
+		t.Helper()
+		if err := s.Drain(ctxWait(t)); err != nil {
+			t.Fatal(err)
+		}
+		for i := range want {
+			select {
+			case m := <-dev.messages:
+				settle(t, s, m, causeway.Accepted)
+			default:
+				t.Fatalf("%d of %d commands were handed over when drained", i, want)
+			}
+		}
+	}
+	drain(0)
+	enqueue(t, w, cred.Identity, 0, 3)
+	dev.credit.Store(10)
+	listen(t, s, causeway.LaneCommands)
+	drain(3)
+	drain(0)
+	dev.credit.Store(2)
+	enqueue(t, w, cred.Identity, 3, 3)
+	listen(t, s, causeway.LaneCommands)
+	if err := s.Drain(ctxWait(t)); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(dev.messages); n != 2 {
+		t.Fatalf("%d commands were handed over when drained with credit for 2", n)
+	}
+	s.Close(nil)
+	if err := s.Drain(ctxWait(t)); err == nil {
+		t.Error("a closed session is drained")
 	}
 }

@@ -29,6 +29,9 @@ type fakeSession struct {
 	lanes      causeway.Lane
 	patches    []causeway.Patch
 	restUntil  time.Time // after a failed delivery
+	stalled    bool      // the client had no credit, and has not said that it has
+	asked      int       // how often it has said so
+	drains     []chan struct{}
 	calls      int
 	ended      error
 }
@@ -204,6 +207,8 @@ func (s *fakeSession) Listen(_ context.Context, lanes causeway.Lane) error {
 		return causeway.Errorf(causeway.InvalidOperation, "hubtest.Listen", "this session can only send")
 	}
 	s.lanes = lanes
+	s.stalled = false
+	s.asked++
 	if !lanes.Has(causeway.LaneCommands) {
 		s.free(d)
 	}
@@ -213,6 +218,26 @@ func (s *fakeSession) Listen(_ context.Context, lanes causeway.Lane) error {
 	s.hub.signal()
 	s.wake()
 	return nil
+}
+
+// Drain waits until there is nothing more to hand over.
+func (s *fakeSession) Drain(ctx context.Context) error {
+	if _, err := s.begin(); err != nil {
+		return err
+	}
+	done := make(chan struct{})
+	s.drains = append(s.drains, done)
+	s.hub.mu.Unlock()
+	s.wake()
+	select {
+	case <-done:
+		return nil
+	case <-s.life.Done():
+		_, err := s.begin()
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // Settle ends a delivery.
@@ -238,6 +263,8 @@ func (s *fakeSession) Settle(_ context.Context, lock causeway.LockToken, o cause
 	} else {
 		d.queue = slices.Delete(d.queue, i, i+1)
 	}
+	s.stalled = false
+	s.asked++
 	s.wake()
 	s.hub.mu.Unlock()
 	if s.hub.OnSettle != nil {
@@ -266,7 +293,14 @@ func (s *fakeSession) Renew(_ context.Context, cred causeway.Credential) error {
 // work hands over changes and commands until the session ends.
 func (s *fakeSession) work() {
 	for {
+		s.hub.mu.Lock()
+		drains := s.drains
+		s.drains = nil
+		s.hub.mu.Unlock()
 		for s.step() {
+		}
+		for _, d := range drains {
+			close(d)
 		}
 		select {
 		case <-s.kick:
@@ -302,11 +336,17 @@ func (s *fakeSession) step() bool {
 	c.message.Lock = causeway.LockToken{}
 	binary.BigEndian.PutUint64(c.message.Lock[8:], s.hub.locks)
 	m := c.message
+	asked := s.asked
 	s.hub.mu.Unlock()
 	if err := s.dev.Deliver(s.life, m); err != nil {
 		s.hub.mu.Lock()
 		if c.holder == s {
 			c.holder = nil
+		}
+		if errors.Is(err, causeway.ErrNoCredit) {
+			s.stalled = s.asked == asked
+			s.hub.mu.Unlock()
+			return true
 		}
 		s.restUntil = time.Now().Add(fakeRest)
 		s.hub.mu.Unlock()
@@ -319,7 +359,7 @@ func (s *fakeSession) step() bool {
 // nextCommand returns the oldest free command if the window allows it; the
 // lock is held.
 func (s *fakeSession) nextCommand(d *fakeIdentity) *fakeCommand {
-	if !s.lanes.Has(causeway.LaneCommands) || time.Now().Before(s.restUntil) {
+	if s.stalled || !s.lanes.Has(causeway.LaneCommands) || time.Now().Before(s.restUntil) {
 		return nil
 	}
 	var free *fakeCommand

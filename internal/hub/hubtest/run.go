@@ -47,6 +47,8 @@ func Run(t *testing.T, open Open) {
 		{"CommandsAfterClose", testCommandsAfterClose},
 		{"CommandsAfterTakeover", testCommandsAfterTakeover},
 		{"CommandRefused", testCommandRefused},
+		{"CommandNoCredit", testCommandNoCredit},
+		{"Drain", testDrain},
 		{"Method", testMethod},
 		{"MethodOffline", testMethodOffline},
 		{"MethodConnectWait", testMethodConnectWait},
