@@ -1,5 +1,6 @@
 // Package directory knows which hubs this cloud hosts: their names, host names,
-// shared access policies, registered certificate authorities and settings.
+// shared access policies, registered certificate authorities, consumer groups
+// and settings.
 //
 // It keeps the keys of policies sealed and hands them out open. It does not
 // know devices, nor what a hub does.
@@ -21,7 +22,8 @@ type Hub struct {
 	Hosts      []string // names it answers to, lower case; the first is canonical
 	Policies   []auth.Policy
 	Authority  []Authority
-	Partitions int // of the event log, fixed at creation
+	Groups     []ConsumerGroup // of its events, without the default one
+	Partitions int             // of the event log, fixed at creation
 	Created    time.Time
 	Settings   Settings
 
@@ -35,7 +37,15 @@ type Settings struct {
 	RetentionBytes   int64         `json:"retentionBytes,omitempty"` // of events, 0 = unlimited
 	CommandTTL       time.Duration `json:"commandTTL,omitempty"`     // default time to live of a command
 	MaxDeliveryCount int           `json:"maxDeliveryCount,omitempty"`
-	FeedbackTTL      time.Duration `json:"feedbackTTL,omitempty"`
+
+	FeedbackTTL              time.Duration `json:"feedbackTTL,omitempty"`
+	FeedbackLock             time.Duration `json:"feedbackLock,omitempty"` // of a message that is being received
+	FeedbackMaxDeliveryCount int           `json:"feedbackMaxDeliveryCount,omitempty"`
+
+	FileNotificationsDisabled        bool          `json:"fileNotificationsDisabled,omitempty"`
+	FileNotificationTTL              time.Duration `json:"fileNotificationTTL,omitempty"`
+	FileNotificationLock             time.Duration `json:"fileNotificationLock,omitempty"`
+	FileNotificationMaxDeliveryCount int           `json:"fileNotificationMaxDeliveryCount,omitempty"`
 }
 
 // Authority is a certificate authority registered on a hub. Only verified ones
@@ -117,6 +127,7 @@ func (h Hub) ConnectionString(policy string) (string, bool) {
 func (h Hub) clone() Hub {
 	h.Hosts = slices.Clone(h.Hosts)
 	h.Policies = slices.Clone(h.Policies)
+	h.Groups = slices.Clone(h.Groups)
 	h.Authority = slices.Clone(h.Authority)
 	for i := range h.Authority {
 		h.Authority[i].DER = slices.Clone(h.Authority[i].DER)

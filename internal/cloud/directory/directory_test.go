@@ -140,6 +140,12 @@ func TestCreateRefuses(t *testing.T) {
 		{"short TTL", "two", nil, directory.CreateOptions{Settings: directory.Settings{CommandTTL: time.Second}}, causeway.ArgumentInvalid},
 		{"long TTL", "two", nil, directory.CreateOptions{Settings: directory.Settings{CommandTTL: 49 * time.Hour}}, causeway.ArgumentInvalid},
 		{"long feedback", "two", nil, directory.CreateOptions{Settings: directory.Settings{FeedbackTTL: 49 * time.Hour}}, causeway.ArgumentInvalid},
+		{"short feedback", "two", nil, directory.CreateOptions{Settings: directory.Settings{FeedbackTTL: time.Second}}, causeway.ArgumentInvalid},
+		{"short lock", "two", nil, directory.CreateOptions{Settings: directory.Settings{FeedbackLock: 4 * time.Second}}, causeway.ArgumentInvalid},
+		{"long lock", "two", nil, directory.CreateOptions{Settings: directory.Settings{FileNotificationLock: 301 * time.Second}}, causeway.ArgumentInvalid},
+		{"feedback deliveries", "two", nil, directory.CreateOptions{Settings: directory.Settings{FeedbackMaxDeliveryCount: -1}}, causeway.ArgumentInvalid},
+		{"long notification", "two", nil, directory.CreateOptions{Settings: directory.Settings{FileNotificationTTL: 49 * time.Hour}}, causeway.ArgumentInvalid},
+		{"notification deliveries", "two", nil, directory.CreateOptions{Settings: directory.Settings{FileNotificationMaxDeliveryCount: 101}}, causeway.ArgumentInvalid},
 		{"deliveries", "two", nil, directory.CreateOptions{Settings: directory.Settings{MaxDeliveryCount: 101}}, causeway.ArgumentInvalid},
 		{"retention", "two", nil, directory.CreateOptions{Settings: directory.Settings{RetentionTime: -1}}, causeway.ArgumentInvalid},
 	} {

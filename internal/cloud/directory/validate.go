@@ -16,12 +16,20 @@ const (
 	MaxHosts       = 64 // of one hub
 	MaxPolicies    = 64 // of one hub
 	MaxAuthorities = 64 // of one hub
+
+	// MaxConsumerGroups is how many consumer groups one hub has, the default
+	// one included.
+	MaxConsumerGroups = 20
+
+	maxGroupName   = 50
 	maxNameLength  = 63 // of a hub: it is a host label
 	maxHostLength  = 253
 	maxWordLength  = 64       // names of policies and authorities
 	maxCertificate = 64 << 10 // bytes of DER
 	minTTL         = time.Minute
-	maxFeedbackTTL = 48 * time.Hour
+	maxMessageTTL  = 48 * time.Hour // of feedback and file notifications
+	minLock        = 5 * time.Second
+	maxLock        = 300 * time.Second
 	maxDeliveries  = 100
 )
 
@@ -54,6 +62,9 @@ func (h *Hub) validate(op string) error {
 		return err
 	}
 	if err := h.validateAuthorities(op); err != nil {
+		return err
+	}
+	if err := h.validateGroups(op); err != nil {
 		return err
 	}
 	return h.validateSettings(op)
@@ -119,10 +130,24 @@ func (h *Hub) validateSettings(op string) error {
 		return invalid(op, "the retention of hub %q is negative; use 0 for the default", h.Name)
 	case s.CommandTTL != 0 && (s.CommandTTL < minTTL || s.CommandTTL > causeway.MaxCommandTTL):
 		return invalid(op, "the time to live of commands of hub %q is %s; use %s to %s, or 0 for the default", h.Name, s.CommandTTL, minTTL, causeway.MaxCommandTTL)
-	case s.FeedbackTTL != 0 && (s.FeedbackTTL < minTTL || s.FeedbackTTL > maxFeedbackTTL):
-		return invalid(op, "the time to live of feedback of hub %q is %s; use %s to %s, or 0 for the default", h.Name, s.FeedbackTTL, minTTL, maxFeedbackTTL)
 	case s.MaxDeliveryCount < 0 || s.MaxDeliveryCount > maxDeliveries:
 		return invalid(op, "the maximum delivery count of hub %q is %d; use 1 to %d, or 0 for the default", h.Name, s.MaxDeliveryCount, maxDeliveries)
+	}
+	if err := h.validateQueue(op, "feedback", s.FeedbackTTL, s.FeedbackLock, s.FeedbackMaxDeliveryCount); err != nil {
+		return err
+	}
+	return h.validateQueue(op, "file notifications", s.FileNotificationTTL, s.FileNotificationLock, s.FileNotificationMaxDeliveryCount)
+}
+
+// validateQueue checks the settings of a queue from the hub to its back ends.
+func (h *Hub) validateQueue(op, what string, ttl, lock time.Duration, deliveries int) error {
+	switch {
+	case ttl != 0 && (ttl < minTTL || ttl > maxMessageTTL):
+		return invalid(op, "the time to live of %s of hub %q is %s; use %s to %s, or 0 for the default", what, h.Name, ttl, minTTL, maxMessageTTL)
+	case lock != 0 && (lock < minLock || lock > maxLock):
+		return invalid(op, "the lock duration of %s of hub %q is %s; use %s to %s, or 0 for the default", what, h.Name, lock, minLock, maxLock)
+	case deliveries < 0 || deliveries > maxDeliveries:
+		return invalid(op, "the maximum delivery count of %s of hub %q is %d; use 1 to %d, or 0 for the default", what, h.Name, deliveries, maxDeliveries)
 	}
 	return nil
 }

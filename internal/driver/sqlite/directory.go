@@ -23,6 +23,7 @@ type (
 		Hosts       []string            `json:"hosts"`
 		Policies    []policyDocument    `json:"policies"`
 		Authorities []authorityDocument `json:"authorities,omitempty"`
+		Groups      []groupDocument     `json:"groups,omitempty"`
 		Settings    directory.Settings  `json:"settings"`
 	}
 	policyDocument struct {
@@ -36,6 +37,10 @@ type (
 		DER      []byte    `json:"der"`
 		Verified bool      `json:"verified"`
 		Created  time.Time `json:"created"`
+	}
+	groupDocument struct {
+		Name    string    `json:"name"`
+		Created time.Time `json:"created"`
 	}
 )
 
@@ -68,6 +73,9 @@ func scanHub(r row) (directory.Hub, error) {
 	for _, a := range d.Authorities {
 		h.Authority = append(h.Authority, directory.Authority(a))
 	}
+	for _, g := range d.Groups {
+		h.Groups = append(h.Groups, directory.ConsumerGroup(g))
+	}
 	return h, nil
 }
 
@@ -81,6 +89,9 @@ func (s directoryStore) PutHub(ctx context.Context, h directory.Hub) error {
 	}
 	for _, a := range h.Authority {
 		d.Authorities = append(d.Authorities, authorityDocument(a))
+	}
+	for _, g := range h.Groups {
+		d.Groups = append(d.Groups, groupDocument(g))
 	}
 	doc, err := json.Marshal(d)
 	if err != nil {

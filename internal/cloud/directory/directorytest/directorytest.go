@@ -79,7 +79,7 @@ func (m *Memory) DeleteHub(ctx context.Context, name string) error {
 
 func clone(h directory.Hub) directory.Hub {
 	c := directory.Hub{
-		Name: h.Name, Hosts: slices.Clone(h.Hosts), Policies: slices.Clone(h.Policies), Authority: slices.Clone(h.Authority),
+		Name: h.Name, Hosts: slices.Clone(h.Hosts), Policies: slices.Clone(h.Policies), Authority: slices.Clone(h.Authority), Groups: slices.Clone(h.Groups),
 		Partitions: h.Partitions, Created: h.Created, Settings: h.Settings,
 	}
 	for i := range c.Authority {
@@ -141,8 +141,11 @@ func Hub(name string) directory.Hub {
 			{Name: "lab", DER: []byte{0x30}, Created: base.Add(time.Hour)},
 		},
 		Settings: directory.Settings{
-			RetentionTime: time.Hour, RetentionBytes: 1 << 40, CommandTTL: time.Minute, MaxDeliveryCount: 3, FeedbackTTL: 2 * time.Hour,
+			RetentionTime: time.Hour, RetentionBytes: 1 << 40, CommandTTL: time.Minute, MaxDeliveryCount: 3,
+			FeedbackTTL: 2 * time.Hour, FeedbackLock: 5 * time.Second, FeedbackMaxDeliveryCount: 4,
+			FileNotificationsDisabled: true, FileNotificationTTL: 3 * time.Hour, FileNotificationLock: 6 * time.Second, FileNotificationMaxDeliveryCount: 5,
 		},
+		Groups: []directory.ConsumerGroup{{Name: "Analytics", Created: base}, {Name: "archive", Created: base.Add(time.Hour)}},
 	}
 }
 
@@ -204,6 +207,7 @@ func testBorrowed(t *testing.T, s directory.Store) {
 	put(t, s, h)
 	spoil := func(h directory.Hub) {
 		h.Hosts[0], h.Policies[0].Name, h.Authority[0].DER[0] = "X", "X", 'X'
+		h.Groups[0].Name = "X"
 	}
 	spoil(h)
 	for range 2 {
