@@ -28,6 +28,7 @@ import (
 	"github.com/causeway-iot/causeway/internal/app/state"
 	"github.com/causeway-iot/causeway/internal/cloud/c2d"
 	"github.com/causeway-iot/causeway/internal/cloud/directory"
+	"github.com/causeway-iot/causeway/internal/cloud/outbox"
 	"github.com/causeway-iot/causeway/internal/cloud/registry"
 	"github.com/causeway-iot/causeway/internal/core/secret"
 	"github.com/causeway-iot/causeway/internal/driver/sqlite"
@@ -68,6 +69,7 @@ type Cloud struct {
 	directory *directory.Service
 	registry  *registry.Service
 	commands  *c2d.Service
+	outbox    *outbox.Service
 	set       *cloudhub.Set
 	hubs      *hubs
 	reg       *prometheus.Registry
@@ -153,13 +155,14 @@ func (c *Cloud) openStores(ctx context.Context) error {
 		return fmt.Errorf("load hubs: %w", err)
 	}
 	c.registry = registry.New(registry.Options{Store: c.db.Registry(), Sealer: keyring, Log: c.log})
-	c.commands = c2d.New(c2d.Options{Store: c.db.Commands(), Log: c.log, Policy: c.commandPolicy})
+	c.outbox = outbox.New(outbox.Options{Store: c.db.Outbox(), Log: c.log, Policy: c.outboxPolicy})
+	c.commands = c2d.New(c2d.Options{Store: c.db.Commands(), Log: c.log, Policy: c.commandPolicy, Recorded: c.outbox.Recorded})
 	c.set = cloudhub.NewSet()
 	c.registry.Watch(c.set)
 	c.commands.Watch(c.set)
 	c.hubs = &hubs{
 		dir: filepath.Join(c.cfg.Data, HubsDir), events: c.cfg.Events, log: c.log, reg: c.reg,
-		registry: c.registry, commands: c.commands, set: c.set,
+		registry: c.registry, commands: c.commands, outbox: c.outbox, set: c.set,
 		running: map[string]*running{}, leaving: map[string][]causeway.Identity{},
 	}
 	// Hubs outlive the heads that serve from them, whatever ends first.
@@ -240,6 +243,21 @@ func (c *Cloud) commandPolicy(hub string) c2d.Policy {
 		return c2d.Policy{}
 	}
 	return c2d.Policy{TTL: h.Settings.CommandTTL, MaxDeliveryCount: h.Settings.MaxDeliveryCount}
+}
+
+func (c *Cloud) outboxPolicy(hub string, k outbox.Kind) outbox.Policy {
+	h, ok := c.directory.Get(hub)
+	if !ok {
+		return outbox.Policy{}
+	}
+	s := h.Settings
+	if k == outbox.Feedback {
+		return outbox.Policy{TTL: s.FeedbackTTL, Lock: s.FeedbackLock, MaxDeliveryCount: s.FeedbackMaxDeliveryCount}
+	}
+	return outbox.Policy{
+		Disabled: s.FileNotificationsDisabled, TTL: s.FileNotificationTTL, Lock: s.FileNotificationLock,
+		MaxDeliveryCount: s.FileNotificationMaxDeliveryCount,
+	}
 }
 
 // Ready is closed once everything answers.

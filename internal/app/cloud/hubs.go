@@ -18,6 +18,7 @@ import (
 	"github.com/causeway-iot/causeway/internal/app/state"
 	"github.com/causeway-iot/causeway/internal/cloud/c2d"
 	"github.com/causeway-iot/causeway/internal/cloud/directory"
+	"github.com/causeway-iot/causeway/internal/cloud/outbox"
 	"github.com/causeway-iot/causeway/internal/cloud/registry"
 	"github.com/causeway-iot/causeway/internal/driver/seglog"
 	"github.com/causeway-iot/causeway/internal/hub/cloudhub"
@@ -36,6 +37,7 @@ type hubs struct {
 	reg      prometheus.Registerer
 	registry *registry.Service
 	commands *c2d.Service
+	outbox   *outbox.Service
 	set      *cloudhub.Set
 
 	ctx    context.Context // the hubs' life, which ends after the heads'
@@ -87,7 +89,7 @@ func (h *hubs) start(d directory.Hub) error {
 		r.metrics.release()
 		return errors.Join(fmt.Errorf("start hub %s: %w", d.Name, err), r.events.Close())
 	}
-	r.metrics.MustRegister(h.waiting(d.Name))
+	r.metrics.MustRegister(h.waiting(d.Name), h.waitingOutbox(d.Name, outbox.Feedback), h.waitingOutbox(d.Name, outbox.FileNotifications))
 	ctx, cancel := context.WithCancel(h.ctx)
 	r.cancel = cancel
 	go func() { r.done <- r.hub.Run(ctx) }()
@@ -98,15 +100,29 @@ func (h *hubs) start(d directory.Hub) error {
 
 // waiting is the metric of the messages that wait for devices of a hub.
 func (h *hubs) waiting(name string) prometheus.Collector {
-	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+	return h.gauge(prometheus.GaugeOpts{
 		Name: "causeway_hub_commands_waiting", Help: "Cloud-to-device messages in queues, at most a million.",
 		ConstLabels: prometheus.Labels{"hub": name},
-	}, func() float64 {
+	}, name, func(ctx context.Context) (int, error) { return h.commands.Waiting(ctx, name) })
+}
+
+// waitingOutbox is the metric of the messages of one kind that wait for back
+// ends of a hub.
+func (h *hubs) waitingOutbox(name string, k outbox.Kind) prometheus.Collector {
+	return h.gauge(prometheus.GaugeOpts{
+		Name: "causeway_hub_outbox_waiting", Help: "Messages in queues to back ends, by kind, at most a million; a message of feedback holds up to 64 outcomes.",
+		ConstLabels: prometheus.Labels{"hub": name, "kind": k.String()},
+	}, name, func(ctx context.Context) (int, error) { return h.outbox.Waiting(ctx, name, k) })
+}
+
+// gauge is a metric of a hub that is counted when asked for.
+func (h *hubs) gauge(o prometheus.GaugeOpts, hub string, count func(ctx context.Context) (int, error)) prometheus.Collector {
+	return prometheus.NewGaugeFunc(o, func() float64 {
 		ctx, cancel := context.WithTimeout(h.ctx, scrapeTimeout)
 		defer cancel()
-		n, err := h.commands.Waiting(ctx, name)
+		n, err := count(ctx)
 		if err != nil {
-			h.log.Warn("waiting commands could not be counted", obs.KeyHub, name, obs.KeyError, err)
+			h.log.Warn("what waits could not be counted", "metric", o.Name, obs.KeyHub, hub, obs.KeyError, err)
 			return math.NaN()
 		}
 		return float64(n)
@@ -194,6 +210,7 @@ func (h *hubs) purge(name string) error {
 		h.registry.Forget(id)
 		h.commands.Forget(id)
 	}
+	h.outbox.Forget(name)
 	return state.RemoveAll(filepath.Join(h.dir, name))
 }
 

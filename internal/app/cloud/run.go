@@ -76,11 +76,13 @@ func (c *Cloud) Run(ctx context.Context) error {
 	for name, run := range parts {
 		go func() { ended <- part(heads, name, run) }()
 	}
-	queues := make(chan error, 1)
+	// So do the services, which outlive the heads.
+	queues := make(chan error, 2)
 	go func() { queues <- part(services, "command queues", c.commands.Run) }()
+	go func() { queues <- part(services, "queues to back ends", c.outbox.Run) }()
 
 	err := c.announce(ctx)
-	running, queuesRun := len(parts), true
+	running, queuesRun := len(parts), cap(queues)
 	if err == nil {
 		select {
 		case <-ctx.Done():
@@ -88,7 +90,7 @@ func (c *Cloud) Run(ctx context.Context) error {
 		case err = <-ended:
 			running--
 		case err = <-queues:
-			queuesRun = false
+			queuesRun--
 		}
 	}
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
@@ -103,7 +105,7 @@ func (c *Cloud) Run(ctx context.Context) error {
 	}
 	errs = append(errs, c.hubs.stop())
 	stopServices() // after the heads and hubs, which use them to the last
-	if queuesRun {
+	for range queuesRun {
 		errs = append(errs, <-queues)
 	}
 	errs = append(errs, c.Close())
@@ -185,7 +187,7 @@ func (c *Cloud) webServer(ws *wsnet.Handler, a *admin.Server) *http.Server {
 			h, ok := c.set.ByHost(host)
 			return h, ok
 		},
-		Registry: c.registry, Commands: c.commands, Log: c.log,
+		Registry: c.registry, Commands: c.commands, Feedback: c.outbox, Log: c.log,
 		Metrics: obs.NewHead(c.reg, "https"), Tracer: c.tracer,
 	}
 	hub, adm := service.Handler(), a.Handler()

@@ -171,15 +171,24 @@ func (h *handler) completeCommand(c *call) (reply, error) {
 func (h *handler) abandonCommand(c *call) (reply, error) { return h.settle(c, causeway.Released) }
 
 func (h *handler) settle(c *call, o causeway.Outcome) (reply, error) {
-	lock, ok := parseLock(c.params.lock)
-	if !ok {
-		return reply{}, causeway.Errorf(causeway.ArgumentInvalid, "iothub.settle",
-			"the lock token %q is not one this hub gives: take it from the ETag header of the message", clip(c.params.lock))
+	lock, err := c.lock()
+	if err != nil {
+		return reply{}, err
 	}
 	if err := h.commands.Settle(c.r.Context(), c.id, lock, o); err != nil {
 		return reply{}, err
 	}
 	return reply{status: http.StatusNoContent}, nil
+}
+
+// lock returns the lock token in the path.
+func (c *call) lock() (causeway.LockToken, error) {
+	l, ok := parseLock(c.params.lock)
+	if !ok {
+		return l, causeway.Errorf(causeway.ArgumentInvalid, "iothub.settle",
+			"the lock token %q is not one this hub gives: take it from the ETag header of the message", clip(c.params.lock))
+	}
+	return l, nil
 }
 
 // lockText writes a lock token as a UUID.

@@ -66,6 +66,10 @@ var routes = []route{
 	{name: "receiveCommand", method: "GET", pattern: "/devices/{deviceId}/messages/deviceBound", rights: device, self: true, handle: (*handler).receiveCommand},
 	{name: "completeCommand", method: "DELETE", pattern: "/devices/{deviceId}/messages/deviceBound/{lockToken}", rights: device, self: true, handle: (*handler).completeCommand},
 	{name: "abandonCommand", method: "POST", pattern: "/devices/{deviceId}/messages/deviceBound/{lockToken}/abandon", rights: device, self: true, handle: (*handler).abandonCommand},
+
+	{name: "receiveFeedback", method: "GET", pattern: "/messages/serviceBound/feedback", rights: service, handle: (*handler).receiveFeedback},
+	{name: "completeFeedback", method: "DELETE", pattern: "/messages/serviceBound/feedback/{lockToken}", rights: service, handle: (*handler).completeFeedback},
+	{name: "abandonFeedback", method: "POST", pattern: "/messages/serviceBound/feedback/{lockToken}/abandon", rights: service, handle: (*handler).abandonFeedback},
 }
 
 // patterns holds the segments of every route's pattern.

@@ -1,6 +1,6 @@
 // Package iothub is the head that speaks the service REST API of IoT Hub:
-// identities, twins, direct methods, cloud-to-device messages, and their
-// receipt by devices over HTTP.
+// identities, twins, direct methods, cloud-to-device messages with the feedback
+// on them, and their receipt by devices over HTTP.
 //
 // It translates: paths, headers and JSON to calls of the registry, the command
 // queues and the hubs, and errors of the catalogue to the two forms of error
@@ -18,6 +18,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/internal/cloud/outbox"
 	"github.com/causeway-iot/causeway/internal/cloud/presence"
 	"github.com/causeway-iot/causeway/internal/cloud/registry"
 	"github.com/causeway-iot/causeway/internal/core/auth"
@@ -69,6 +70,12 @@ type Commands interface {
 	Depth(ctx context.Context, id causeway.Identity) (int, error)
 }
 
+// Feedback is what this head asks of outbox.Service; see there.
+type Feedback interface {
+	Receive(ctx context.Context, hub string, k outbox.Kind) (d outbox.Delivery, ok bool, err error)
+	Settle(ctx context.Context, hub string, k outbox.Kind, lock causeway.LockToken, o causeway.Outcome) error
+}
+
 // Server answers the service REST API of every hub of a cloud. Its fields are
 // set before Handler is called and not changed after.
 type Server struct {
@@ -76,6 +83,7 @@ type Server struct {
 	Hubs     func(host string) (Hub, bool)
 	Registry Registry
 	Commands Commands
+	Feedback Feedback
 	Log      *slog.Logger // nil for none
 	Metrics  *obs.Head    // nil for none
 	Tracer   trace.TracerProvider
@@ -88,7 +96,7 @@ type Server struct {
 // one.
 func (s *Server) Handler() http.Handler {
 	h := &handler{
-		hubs: s.Hubs, registry: s.Registry, commands: s.Commands,
+		hubs: s.Hubs, registry: s.Registry, commands: s.Commands, feedback: s.Feedback,
 		log: s.Log, metrics: s.Metrics, fallback: s.Fallback,
 	}
 	if h.log == nil {
@@ -108,6 +116,7 @@ type handler struct {
 	hubs     func(host string) (Hub, bool)
 	registry Registry
 	commands Commands
+	feedback Feedback
 	log      *slog.Logger
 	metrics  *obs.Head
 	tracer   trace.Tracer // nil when tracing is off
