@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"bytes"
 	"encoding/json"
 	"time"
 
@@ -25,7 +26,7 @@ func (d Delivery) Body() ([]byte, error) {
 		}
 		v = records
 	}
-	b, err := json.Marshal(v)
+	b, err := marshal(v)
 	if err != nil {
 		return nil, causeway.Errorf(causeway.ServerError, "outbox.Body", "the message cannot be written: %v", err)
 	}
@@ -34,7 +35,7 @@ func (d Delivery) Body() ([]byte, error) {
 
 // MarshalJSON implements [json.Marshaler].
 func (r FeedbackRecord) MarshalJSON() ([]byte, error) {
-	return json.Marshal(struct {
+	return marshal(struct {
 		OriginalMessageID string `json:"originalMessageId"`
 		Time              string `json:"enqueuedTimeUtc"`
 		Status            string `json:"statusCode"`
@@ -47,7 +48,7 @@ func (r FeedbackRecord) MarshalJSON() ([]byte, error) {
 
 // MarshalJSON implements [json.Marshaler].
 func (n FileNotification) MarshalJSON() ([]byte, error) {
-	return json.Marshal(struct {
+	return marshal(struct {
 		DeviceID string `json:"deviceId"`
 		BlobURI  string `json:"blobUri"`
 		BlobName string `json:"blobName"`
@@ -58,3 +59,15 @@ func (n FileNotification) MarshalJSON() ([]byte, error) {
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(ticks) }
+
+// marshal encodes v and leaves HTML characters, such as those of URIs, as they
+// are.
+func marshal(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}
