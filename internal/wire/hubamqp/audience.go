@@ -45,7 +45,7 @@ func ParseAudience(name string) (Audience, error) {
 	a := Audience{Host: strings.ToLower(sas.Host(host))}
 	// Ids are escaped once more by clients that encode the whole.
 	path = percent.Unescape(strings.Trim(path, "/"))
-	if a.Host == "" || !utf8.ValidString(a.Host) || !utf8.ValidString(path) {
+	if a.Host == "" || !utf8.ValidString(host) || !utf8.ValidString(path) {
 		return Audience{}, causeway.Errorf(causeway.ArgumentInvalid, op, "name %q is not a resource such as {host}/devices/{device}", cut(name))
 	}
 	a.Path = path

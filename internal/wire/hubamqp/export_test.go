@@ -1,0 +1,17 @@
+package hubamqp
+
+import (
+	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/wire/amqp/codec"
+)
+
+// Fast reads a message with the fast decoder only.
+func Fast(m *causeway.Message, s *Scratch, payload []byte) bool { return fast(m, s, payload) }
+
+// General reads a message without the fast decoder.
+func General(m *causeway.Message, s *Scratch, payload []byte) error {
+	return decode("test", new(codec.Message), m, s, payload)
+}
+
+// ConditionName returns the condition for a code.
+func ConditionName(code causeway.Code) string { return conditionName(code) }
