@@ -151,11 +151,13 @@ func (q *queue) grew() {
 	q.signal()
 }
 
-// reset forgets all messages: their hub is gone.
-func (q *queue) reset() {
+// reset forgets all messages, whose hub is gone, and returns how many
+// subscribers there are.
+func (q *queue) reset() (waiters int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.entries, q.last, q.more = nil, 0, true
+	return len(q.waiters)
 }
 
 // signal wakes the subscribers. The caller holds mu.

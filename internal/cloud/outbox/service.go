@@ -62,6 +62,11 @@ func New(o Options) *Service {
 func (s *Service) queue(hub string, k Kind) *queue {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.queueLocked(hub, k)
+}
+
+// queueLocked is queue for who holds mu.
+func (s *Service) queueLocked(hub string, k Kind) *queue {
 	both := s.queues[hub]
 	if both == nil {
 		both = &[kinds]*queue{newQueue(hub, Feedback), newQueue(hub, FileNotifications)}
@@ -190,7 +195,9 @@ func (s *Service) Unlock(hub string, k Kind, locks ...causeway.LockToken) {
 // Receive until there is nothing, then waits for the channel. cancel ends the
 // subscription; the channel is never closed.
 func (s *Service) Subscribe(hub string, k Kind) (ready <-chan struct{}, cancel func()) {
-	return s.queue(hub, k).subscribe()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.queueLocked(hub, k).subscribe()
 }
 
 // Waiting returns how many messages a queue holds, delivered but not settled
@@ -200,17 +207,21 @@ func (s *Service) Waiting(ctx context.Context, hub string, k Kind) (int, error) 
 }
 
 // Forget drops what is remembered of a hub. It is called once the hub is
-// deleted; its messages went with it.
+// deleted; its messages went with it. Subscriptions last, should there be
+// another hub of that name.
 func (s *Service) Forget(hub string) {
 	s.mu.Lock()
-	both := s.queues[hub]
-	delete(s.queues, hub)
+	defer s.mu.Unlock()
 	delete(s.gather, hub)
-	s.mu.Unlock()
+	both := s.queues[hub]
 	if both == nil {
 		return
 	}
+	waiters := 0
 	for _, q := range both {
-		q.reset()
+		waiters += q.reset()
+	}
+	if waiters == 0 {
+		delete(s.queues, hub)
 	}
 }

@@ -350,9 +350,17 @@ func TestForget(t *testing.T) {
 		b.record(hub, 3)
 		b.notify("a", "b")
 		a := b.receive("a")
+		ready, cancel := b.Subscribe(hub, files)
 		b.Forget(hub)
 		b.Forget("nowhere")
 		b.settle(files, a, causeway.Accepted, causeway.DeviceMessageLockLost)
 		b.receive("a") // the store still has it: here it was not the hub that went
+		b.notify("c")
+		if !woken(ready) {
+			t.Error("a subscriber was forgotten")
+		}
+		cancel()
+		b.Forget(hub)
+		b.receive("a")
 	})
 }
