@@ -156,6 +156,9 @@ func (c *Conn) RemoteContainer() string {
 	return c.remote.container
 }
 
+// Handler returns the handler of the connection.
+func (c *Conn) Handler() Handler { return c.h }
+
 // NetConn returns the network connection. It must not be read or written.
 func (c *Conn) NetConn() net.Conn { return c.nc }
 

@@ -72,6 +72,9 @@ func (l *link) close(cond *codec.Condition) bool {
 	}
 	l.told = true
 	l.gone()
+	if l.s.local.get(l.local) != l {
+		return false // the peer was not answered yet: it will be refused
+	}
 	l.s.c.push(l.s.channel, &codec.Detach{Handle: l.local, Closed: true, Error: cond}, nil)
 	return true
 }

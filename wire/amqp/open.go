@@ -269,7 +269,7 @@ const InvalidField = codec.InvalidField
 func (c *Conn) onClose(p *codec.Close) error {
 	c.mu.Lock()
 	if p.Error != nil && c.cause == nil {
-		c.cause = cloneCondition(p.Error)
+		c.cause = &endError{what: ErrRemote, cause: cloneCondition(p.Error)}
 	}
 	if !c.closed {
 		c.settleLocked()
@@ -297,7 +297,7 @@ func (c *Conn) finish(err error) {
 	c.mu.Lock()
 	c.phase = discard
 	if c.cause == nil && !c.closed {
-		c.cause = errLost
+		c.cause = ErrLost
 		if err != nil && !isEOF(err) {
 			c.cause = fmt.Errorf("amqp: the network connection ended: %w", err)
 		}

@@ -15,7 +15,13 @@ import (
 var (
 	errPark = errors.New("the connection has been idle for a while")
 	errOver = errors.New("the connection is over")
-	errLost = errors.New("amqp: the peer closed the network connection without a close")
+)
+
+// The reasons for which the peer ends a connection out of order: without a
+// close, or with one that has a condition, which the error then wraps too.
+var (
+	ErrLost   = errors.New("amqp: the peer closed the network connection without a close")
+	ErrRemote = errors.New("amqp: the peer closed the connection with an error")
 )
 
 // work is what a reader needs while there is something to do. An idle server

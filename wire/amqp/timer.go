@@ -8,9 +8,9 @@ import (
 
 // The reasons for which time ends a connection.
 var (
-	errOpenTimeout = errors.New("amqp: the peer took too long to open the connection")
-	errSilent      = errors.New("amqp: the peer was silent for longer than the idle time-out allows")
-	errStuck       = errors.New("amqp: the peer does not take what is written to it")
+	ErrOpenTimeout = errors.New("amqp: the peer took too long to open the connection")
+	ErrSilent      = errors.New("amqp: the peer was silent for longer than the idle time-out allows")
+	ErrStuck       = errors.New("amqp: the peer does not take what is written to it")
 )
 
 // arm sets the timer to the next time that something is due; the mutex is held.
@@ -64,15 +64,15 @@ func (c *Conn) tick() {
 	n := now()
 	switch seen := c.seen.Load(); {
 	case c.since != 0 && n >= c.since+int64(c.cfg.WriteStall):
-		c.deadLocked(errStuck)
+		c.deadLocked(ErrStuck)
 		return
 	case c.deadline != 0 && n >= c.deadline:
-		c.deadLocked(errOpenTimeout) // counts only when we have not closed
+		c.deadLocked(ErrOpenTimeout) // counts only when we have not closed
 		return
 	case c.phase == opened && !c.busy && n >= seen+2*int64(c.cfg.IdleTimeout):
 		c.closeLocked(Refuse(ResourceLimitExceeded, "nothing was heard for %v, the idle time-out is %v", time.Duration(n-seen), c.cfg.IdleTimeout))
 		if c.cause == nil {
-			c.cause = errSilent
+			c.cause = ErrSilent
 		}
 	case c.phase == opened && c.remote.heartbeat != 0 && n >= c.wrote+c.remote.heartbeat && len(c.out) == 0:
 		c.push(0, nil, nil)
