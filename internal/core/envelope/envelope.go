@@ -32,6 +32,7 @@ import (
 	"fmt"
 	"math/bits"
 	"time"
+	"unsafe"
 
 	"github.com/causeway-iot/causeway"
 )
@@ -217,14 +218,30 @@ func Append(dst []byte, m *causeway.Message) []byte {
 // ErrMalformed.
 func Decode(b []byte) (causeway.Message, error) {
 	var m causeway.Message
-	err := decode(&m, b)
+	err := decode(&m, b, func(b []byte) string { return string(b) })
 	if err != nil {
 		return causeway.Message{}, err
 	}
 	return m, nil
 }
 
-func decode(m *causeway.Message, b []byte) error {
+// View reads one message from the whole of b, as Decode does, without a copy: it
+// replaces everything in m, whose texts and Body are then parts of b, which must
+// not change while m is in use. The Properties that m had are overwritten, so
+// that reading many messages into one m does not allocate. After an error there
+// is nothing in m. Errors: ErrVersion, ErrMalformed.
+func View(m *causeway.Message, b []byte) error {
+	properties := m.Properties[:0]
+	*m = causeway.Message{Properties: properties}
+	err := decode(m, b, func(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) })
+	if err != nil {
+		*m = causeway.Message{Properties: properties}
+	}
+	return err
+}
+
+// decode reads b into m, which is empty but for the capacity of its properties.
+func decode(m *causeway.Message, b []byte, text func([]byte) string) error {
 	if len(b) == 0 {
 		return fmt.Errorf("%w: no bytes", ErrMalformed)
 	}
@@ -267,7 +284,10 @@ func decode(m *causeway.Message, b []byte) error {
 		if n == 0 || n > MaxProperties || n > uint64(len(r.rest)/2) {
 			return fmt.Errorf("%w: %d application properties in %d bytes", ErrMalformed, n, len(r.rest))
 		}
-		m.Properties = make([]causeway.Property, n)
+		if m.Properties = m.Properties[:0]; n > uint64(cap(m.Properties)) {
+			m.Properties = make([]causeway.Property, n)
+		}
+		m.Properties = m.Properties[:n]
 		lens = r
 		for range m.Properties {
 			total += uint64(r.length(r.uvarint()))
@@ -285,7 +305,7 @@ func decode(m *causeway.Message, b []byte) error {
 		return fmt.Errorf("%w: the lengths do not add up: %d bytes of text and %d of body in %d", ErrMalformed, total, body, len(r.rest))
 	}
 
-	all := string(r.rest[:total])
+	all := text(r.rest[:total])
 	for rest := present & (1<<numTexts - 1); rest != 0; rest &= rest - 1 {
 		i := bits.TrailingZeros64(rest)
 		if t[i] != "" {

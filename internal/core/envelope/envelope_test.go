@@ -195,6 +195,13 @@ func TestAllocations(t *testing.T) {
 	}); n > 2 { // the texts, the properties
 		t.Errorf("Decode allocates %v times, want 2", n)
 	}
+	if n := testing.AllocsPerRun(100, func() {
+		if err := envelope.View(&m, buf); err != nil {
+			t.Fatal(err)
+		}
+	}); n != 0 {
+		t.Errorf("View allocates %v times, want 0", n)
+	}
 }
 
 func FuzzDecode(f *testing.F) {
@@ -202,11 +209,16 @@ func FuzzDecode(f *testing.F) {
 		f.Add(envelope.Append(nil, &m))
 	}
 	f.Add([]byte{1, 0x80, 0x80, 0x80, 0x08, 3, 0, 0, 0, 0, 0, 0})
+	var view causeway.Message
 	f.Fuzz(func(t *testing.T, b []byte) {
 		m, err := envelope.Decode(b)
+		if viewErr := envelope.View(&view, b); (err == nil) != (viewErr == nil) {
+			t.Fatalf("Decode says %v, View says %v", err, viewErr)
+		}
 		if err != nil {
 			return
 		}
+		sameAsDecoded(t, &view, b)
 		if len(m.Properties) > len(b)/2 {
 			t.Fatalf("%d properties from %d bytes", len(m.Properties), len(b))
 		}
@@ -242,6 +254,43 @@ func FuzzRoundTrip(f *testing.F) {
 	})
 }
 
+// TestViewIsDecode reads messages of many kinds one after the other into one.
+func TestViewIsDecode(t *testing.T) {
+	var m causeway.Message
+	for i, want := range []causeway.Message{full(), typical(), {}, typical(), {Body: []byte("b")}, full()} {
+		b := envelope.Append(nil, &want)
+		if err := envelope.View(&m, b); err != nil {
+			t.Fatal(err)
+		}
+		sameAsDecoded(t, &m, b)
+		if i == 1 {
+			// A message that cannot be read leaves nothing of the one before.
+			if err := envelope.View(&m, b[:len(b)-1]); !errors.Is(err, envelope.ErrMalformed) {
+				t.Fatalf("half a message: %v", err)
+			}
+			if m.ID != "" || m.Body != nil || len(m.Properties) != 0 {
+				t.Fatalf("half a message left %+v", m)
+			}
+		}
+	}
+}
+
+// sameAsDecoded compares what View made of b with what Decode makes.
+func sameAsDecoded(t *testing.T, got *causeway.Message, b []byte) {
+	t.Helper()
+	want, err := envelope.Decode(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := *got
+	if len(m.Properties) == 0 {
+		m.Properties = nil // kept for the next message
+	}
+	if diff := cmp.Diff(want, m); diff != "" {
+		t.Fatalf("View differs from Decode:\n%s", diff)
+	}
+}
+
 func BenchmarkAppend(b *testing.B) {
 	m := typical()
 	buf := envelope.Append(nil, &m)
@@ -259,6 +308,18 @@ func BenchmarkDecode(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := envelope.Decode(buf); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkView(b *testing.B) {
+	m := typical()
+	buf := envelope.Append(nil, &m)
+	b.SetBytes(int64(len(buf)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := envelope.View(&m, buf); err != nil {
 			b.Fatal(err)
 		}
 	}
