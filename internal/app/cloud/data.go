@@ -16,7 +16,7 @@ import (
 // The data directory:
 //
 //	DIR/lock             held while a cloud runs; has its process id
-//	DIR/causeway.db      SQLite: hubs, identities, twins, command queues, sessions
+//	DIR/causeway.db      SQLite: hubs, identities, twins, queues, sessions
 //	DIR/hubs/HUB/log/    the event log of a hub
 //	DIR/ca/              the local certificate authority and the server's certificate
 //	DIR/key              seals the keys in causeway.db; without it they are lost

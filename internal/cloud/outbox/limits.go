@@ -10,14 +10,14 @@ const (
 	GatherDelay = 15 * time.Second
 
 	// The settings of a queue, and their defaults.
-	MinTTL           = time.Minute
-	MaxTTL           = 48 * time.Hour
-	DefaultTTL       = time.Hour
-	MinLock          = 5 * time.Second
-	MaxLock          = 300 * time.Second
-	DefaultLock      = time.Minute
-	MaxDeliveryCount = 100
-	DefaultDeliver   = 10
+	MinTTL               = time.Minute
+	MaxTTL               = 48 * time.Hour
+	DefaultTTL           = time.Hour
+	MinLock              = 5 * time.Second
+	MaxLock              = 300 * time.Second
+	DefaultLock          = time.Minute
+	MaxDeliveryCount     = 100
+	DefaultDeliveryCount = 10
 
 	// MaxLocked is how many messages of one queue may be with receivers at
 	// once; those after them wait.
@@ -52,7 +52,7 @@ func (p Policy) withDefaults() Policy {
 	p.TTL = bound(p.TTL, MinTTL, MaxTTL, DefaultTTL)
 	p.Lock = bound(p.Lock, MinLock, MaxLock, DefaultLock)
 	if p.MaxDeliveryCount <= 0 {
-		p.MaxDeliveryCount = DefaultDeliver
+		p.MaxDeliveryCount = DefaultDeliveryCount
 	}
 	p.MaxDeliveryCount = min(p.MaxDeliveryCount, MaxDeliveryCount)
 	return p

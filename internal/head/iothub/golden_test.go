@@ -70,7 +70,7 @@ func TestGolden(t *testing.T) {
 		"edge/$edgeAgent": {GenerationID: "6", ETag: "NQ==", Enabled: true, ManagedBy: "iotEdge", Auth: registry.Authentication{Type: auth.SAS}, Twin: empty},
 	}
 	w := newWorld(t)
-	w.handler = (&iothub.Server{Hubs: w.hubs, Registry: canned{recs: recs}, Commands: w.commands}).Handler()
+	w.handler = (&iothub.Server{Hubs: w.hubs, Registry: canned{recs: recs}, Commands: w.commands, Feedback: w.outbox}).Handler()
 	w.hub.setState(causeway.Identity{Hub: "myhub", Device: "connected"}, presence.State{Connected: true, Updated: at.Add(time.Second), LastActivity: at.Add(100 * time.Nanosecond)})
 	for _, tc := range []struct{ path, file string }{
 		{"/devices/new", "device-new"},

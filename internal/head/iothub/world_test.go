@@ -23,6 +23,8 @@ import (
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/cloud/c2d"
 	"github.com/causeway-iot/causeway/internal/cloud/c2d/c2dtest"
+	"github.com/causeway-iot/causeway/internal/cloud/outbox"
+	"github.com/causeway-iot/causeway/internal/cloud/outbox/outboxtest"
 	"github.com/causeway-iot/causeway/internal/cloud/presence"
 	"github.com/causeway-iot/causeway/internal/cloud/registry"
 	"github.com/causeway-iot/causeway/internal/cloud/registry/storetest"
@@ -107,6 +109,8 @@ type world struct {
 	hub      *fakeHub
 	registry *registry.Service
 	commands *c2d.Service
+	outbox   *outbox.Service
+	outcomes *outboxtest.Memory
 	handler  http.Handler
 }
 
@@ -115,7 +119,9 @@ func newWorld(t *testing.T) *world {
 	w := &world{t: t, hub: &fakeHub{}}
 	w.registry = registry.New(registry.Options{Store: storetest.NewMemory(), Sealer: plain{}})
 	w.commands = c2d.New(c2d.Options{Store: c2dtest.NewMemory()})
-	w.handler = (&iothub.Server{Hubs: w.hubs, Registry: w.registry, Commands: w.commands}).Handler()
+	w.outcomes = outboxtest.NewMemory("myhub")
+	w.outbox = outbox.New(outbox.Options{Store: w.outcomes})
+	w.handler = (&iothub.Server{Hubs: w.hubs, Registry: w.registry, Commands: w.commands, Feedback: w.outbox}).Handler()
 	return w
 }
 
