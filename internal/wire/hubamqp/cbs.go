@@ -119,8 +119,12 @@ func ReplyFor(correlation codec.Value, err error) Reply {
 	if err == nil {
 		return Reply{correlation, 200, "OK"}
 	}
-	status := causeway.CodeOf(err).HTTPStatus()
-	if status < 400 || status > 599 {
+	code := causeway.CodeOf(err)
+	status := code.HTTPStatus()
+	switch {
+	case code == causeway.PartitionNotFound:
+		status = 404 // the catalogue has it among those to try again
+	case status < 400 || status > 599:
 		status = 500
 	}
 	return Reply{correlation, status, causeway.MessageOf(err)}

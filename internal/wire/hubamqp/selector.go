@@ -34,7 +34,7 @@ type Start struct {
 	Offset    int64 // StartOffset
 	Sequence  int64 // StartSequence
 	Time      time.Time
-	Inclusive bool // the event at that place too
+	Inclusive bool // the event at that place too; not of StartLatest
 }
 
 const selectorForms = `the accepted forms are "amqp.annotation.NAME > 'VALUE'" and the same with >=, where NAME is ` +
@@ -72,7 +72,7 @@ func ParseSelector(s string) (Start, error) {
 	switch name {
 	case "x-opt-offset":
 		if value == "@latest" {
-			return Start{Kind: StartLatest, Inclusive: start.Inclusive}, nil
+			return Start{Kind: StartLatest}, nil // only what is new, whatever the operator
 		}
 		start.Kind = StartOffset
 	case "x-opt-sequence-number":
