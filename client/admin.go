@@ -62,11 +62,19 @@ type Hub struct {
 
 // HubSettings are what may differ from the defaults, which zero stands for.
 type HubSettings struct {
-	RetentionSeconds   int64 `json:"retentionSeconds,omitempty"`
-	RetentionBytes     int64 `json:"retentionBytes,omitempty"`
-	CommandTTLSeconds  int64 `json:"commandTtlSeconds,omitempty"`
-	MaxDeliveryCount   int   `json:"maxDeliveryCount,omitempty"`
-	FeedbackTTLSeconds int64 `json:"feedbackTtlSeconds,omitempty"`
+	RetentionSeconds  int64 `json:"retentionSeconds,omitempty"`
+	RetentionBytes    int64 `json:"retentionBytes,omitempty"`
+	CommandTTLSeconds int64 `json:"commandTtlSeconds,omitempty"`
+	MaxDeliveryCount  int   `json:"maxDeliveryCount,omitempty"`
+
+	FeedbackTTLSeconds       int64 `json:"feedbackTtlSeconds,omitempty"`
+	FeedbackLockSeconds      int64 `json:"feedbackLockSeconds,omitempty"`
+	FeedbackMaxDeliveryCount int   `json:"feedbackMaxDeliveryCount,omitempty"`
+
+	FileNotificationsDisabled        bool  `json:"fileNotificationsDisabled,omitempty"`
+	FileNotificationTTLSeconds       int64 `json:"fileNotificationTtlSeconds,omitempty"`
+	FileNotificationLockSeconds      int64 `json:"fileNotificationLockSeconds,omitempty"`
+	FileNotificationMaxDeliveryCount int   `json:"fileNotificationMaxDeliveryCount,omitempty"`
 }
 
 // HubDevices counts the devices of a hub.
@@ -168,6 +176,32 @@ func (a *Admin) PutAuthority(ctx context.Context, hub, name, pem string) ([]Auth
 func (a *Admin) DeleteAuthority(ctx context.Context, hub, name string) error {
 	return a.call(ctx, "remove authority", http.MethodDelete,
 		"/hubs/"+url.PathEscape(hub)+"/authorities/"+url.PathEscape(name), nil, nil)
+}
+
+// ConsumerGroup is one way to read the events of a hub: readers of one group do
+// not disturb those of another.
+type ConsumerGroup struct {
+	Name    string `json:"name"`
+	Created Time   `json:"created"`
+}
+
+// ConsumerGroups lists the consumer groups of a hub by name, $Default first.
+func (a *Admin) ConsumerGroups(ctx context.Context, hub string) ([]ConsumerGroup, error) {
+	var out struct{ ConsumerGroups []ConsumerGroup }
+	err := a.call(ctx, "list consumer groups", http.MethodGet, "/hubs/"+url.PathEscape(hub)+"/consumer-groups", nil, &out)
+	return out.ConsumerGroups, err
+}
+
+// CreateConsumerGroup adds a consumer group to a hub.
+func (a *Admin) CreateConsumerGroup(ctx context.Context, hub, name string) (ConsumerGroup, error) {
+	var g ConsumerGroup
+	err := a.call(ctx, "create consumer group", http.MethodPut, "/hubs/"+url.PathEscape(hub)+"/consumer-groups/"+url.PathEscape(name), nil, &g)
+	return g, err
+}
+
+// DeleteConsumerGroup removes a consumer group from a hub; $Default stays.
+func (a *Admin) DeleteConsumerGroup(ctx context.Context, hub, name string) error {
+	return a.call(ctx, "delete consumer group", http.MethodDelete, "/hubs/"+url.PathEscape(hub)+"/consumer-groups/"+url.PathEscape(name), nil, nil)
 }
 
 // EventsQuery says which events of a hub are wanted. The zero value wants all

@@ -15,7 +15,7 @@ import (
 // mountAPI adds the API and its description.
 func (s *Server) mountAPI(mux *http.ServeMux) huma.API {
 	config := huma.DefaultConfig("Causeway admin API", "1")
-	config.Info.Description = "Hubs, their policies and authorities, and what happens on them. " +
+	config.Info.Description = "Hubs, their policies, authorities and consumer groups, and what happens on them. " +
 		"Requests bear the admin token of the server; those about one hub may bear a shared access signature of a policy of the hub instead."
 	config.Info.License = &huma.License{Name: "Apache-2.0", URL: "https://www.apache.org/licenses/LICENSE-2.0"}
 	config.OpenAPIPath = Prefix + "/openapi"
@@ -31,6 +31,7 @@ func (s *Server) mountAPI(mux *http.ServeMux) huma.API {
 	s.addHubs(api)
 	s.addPolicies(api)
 	s.addAuthorities(api)
+	s.addGroups(api)
 	s.addEvents(api)
 	return api
 }

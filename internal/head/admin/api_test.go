@@ -14,6 +14,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/internal/cloud/directory"
 	"github.com/causeway-iot/causeway/internal/core/pki"
 	"github.com/causeway-iot/causeway/internal/head/admin"
 )
@@ -87,6 +88,18 @@ func TestHubs(t *testing.T) {
 	w := newWorld(t)
 	var created hub
 	w.do("POST", "/api/v1/hubs", `{"name":"second","hosts":["second.example.com"],"partitions":8,"settings":{"retentionSeconds":3600,"maxDeliveryCount":5}}`, "admin").want(201).into(&created)
+	w.do("POST", "/api/v1/hubs", `{"name":"third","settings":{"feedbackTtlSeconds":60,"feedbackLockSeconds":5,"feedbackMaxDeliveryCount":2,"fileNotificationsDisabled":true,"fileNotificationTtlSeconds":61,"fileNotificationLockSeconds":6,"fileNotificationMaxDeliveryCount":3}}`, "admin").want(201)
+	third, _ := w.directory.Get("third")
+	if want := (directory.Settings{
+		FeedbackTTL: time.Minute, FeedbackLock: 5 * time.Second, FeedbackMaxDeliveryCount: 2, FileNotificationsDisabled: true,
+		FileNotificationTTL: 61 * time.Second, FileNotificationLock: 6 * time.Second, FileNotificationMaxDeliveryCount: 3,
+	}); third.Settings != want {
+		t.Errorf("settings %+v, want %+v", third.Settings, want)
+	}
+	if shown := w.do("GET", "/api/v1/hubs/third", "", "admin").want(200).body; !bytes.Contains(shown, []byte(`"settings":{"feedbackTtlSeconds":60,"feedbackLockSeconds":5,"feedbackMaxDeliveryCount":2,"fileNotificationsDisabled":true,"fileNotificationTtlSeconds":61,"fileNotificationLockSeconds":6,"fileNotificationMaxDeliveryCount":3}`)) {
+		t.Errorf("shown: %s", shown)
+	}
+	w.do("DELETE", "/api/v1/hubs/third", "", "admin").want(204)
 	if created.Name != "second" || created.Partitions != 8 || created.Settings["retentionSeconds"] != 3600 || created.Settings["maxDeliveryCount"] != 5 {
 		t.Errorf("created: %+v", created)
 	}
@@ -198,6 +211,53 @@ func TestAuthorities(t *testing.T) {
 	w.do("GET", at, "", w.policyToken("registryRead", "myhub.example.com", time.Hour)).want(200)
 	w.do("DELETE", at+"/plant", "", "admin").want(204)
 	w.do("DELETE", at+"/plant", "", "admin").want(404)
+}
+
+func TestConsumerGroups(t *testing.T) {
+	w := newWorld(t)
+	const at = "/api/v1/hubs/myhub/consumer-groups"
+	list := func(authorization string) string {
+		t.Helper()
+		var out struct{ ConsumerGroups []struct{ Name string } }
+		w.do("GET", at, "", authorization).want(200).into(&out)
+		var names []string
+		for _, g := range out.ConsumerGroups {
+			names = append(names, g.Name)
+		}
+		return strings.Join(names, " ")
+	}
+	sas := func(policy string) string { return w.policyToken(policy, "myhub.example.com", time.Hour) }
+	if got := list("admin"); got != "$Default" {
+		t.Errorf("at first: %s", got)
+	}
+	var made struct {
+		Name    string
+		Created time.Time
+	}
+	w.do("PUT", at+"/Archive", "", "admin").want(201).into(&made)
+	if made.Name != "Archive" || time.Since(made.Created) > time.Minute {
+		t.Errorf("made: %+v", made)
+	}
+	w.do("PUT", at+"/analytics", "", sas("iothubowner")).want(201)
+	if got := list(sas("service")); got != "$Default analytics Archive" {
+		t.Errorf("groups: %s", got)
+	}
+	w.do("PUT", at+"/ARCHIVE", "", "admin").want(409)
+	w.do("PUT", at+"/$default", "", "admin").want(409)
+	w.do("PUT", at+"/a%20b", "", "admin").want(400)
+	w.do("PUT", at+"/a%2Fb", "", "admin").want(400)
+	w.do("PUT", at+"/"+strings.Repeat("x", 51), "", "admin").want(422)
+	w.do("PUT", "/api/v1/hubs/ghost/consumer-groups/x", "", "admin").want(404)
+	w.do("GET", "/api/v1/hubs/ghost/consumer-groups", "", "admin").want(404)
+	w.do("PUT", at+"/more", "", sas("service")).want(401)
+	w.do("DELETE", at+"/archive", "", sas("service")).want(401)
+	w.do("GET", at, "", sas("registryRead")).want(401)
+	w.do("DELETE", at+"/%24Default", "", "admin").want(400)
+	w.do("DELETE", at+"/archive", "", "admin").want(204)
+	w.do("DELETE", at+"/archive", "", "admin").want(404)
+	if got := list("admin"); got != "$Default analytics" {
+		t.Errorf("at last: %s", got)
+	}
 }
 
 // TestAccess shows who may do what.

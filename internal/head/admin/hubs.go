@@ -33,11 +33,19 @@ type hubBody struct {
 }
 
 type settingsBody struct {
-	RetentionSeconds   int64 `json:"retentionSeconds,omitempty" minimum:"0" doc:"How long events are kept; 0 is the default"`
-	RetentionBytes     int64 `json:"retentionBytes,omitempty" minimum:"0" doc:"How many bytes of events are kept; 0 is unlimited"`
-	CommandTTLSeconds  int64 `json:"commandTtlSeconds,omitempty" minimum:"0" maximum:"172800" doc:"Time to live of commands without an expiry; 0 is the default"`
-	MaxDeliveryCount   int   `json:"maxDeliveryCount,omitempty" minimum:"0" maximum:"100" doc:"How often a command may be abandoned; 0 is the default"`
-	FeedbackTTLSeconds int64 `json:"feedbackTtlSeconds,omitempty" minimum:"0" maximum:"172800" doc:"How long feedback is kept; 0 is the default"`
+	RetentionSeconds  int64 `json:"retentionSeconds,omitempty" minimum:"0" doc:"How long events are kept; 0 is the default"`
+	RetentionBytes    int64 `json:"retentionBytes,omitempty" minimum:"0" doc:"How many bytes of events are kept; 0 is unlimited"`
+	CommandTTLSeconds int64 `json:"commandTtlSeconds,omitempty" minimum:"0" maximum:"172800" doc:"Time to live of commands without an expiry; 0 is the default"`
+	MaxDeliveryCount  int   `json:"maxDeliveryCount,omitempty" minimum:"0" maximum:"100" doc:"How often a command may be abandoned; 0 is the default"`
+
+	FeedbackTTLSeconds       int64 `json:"feedbackTtlSeconds,omitempty" minimum:"0" maximum:"172800" doc:"How long feedback is kept; 0 is the default"`
+	FeedbackLockSeconds      int64 `json:"feedbackLockSeconds,omitempty" minimum:"0" maximum:"300" doc:"How long a receiver has for a message of feedback; 0 is the default"`
+	FeedbackMaxDeliveryCount int   `json:"feedbackMaxDeliveryCount,omitempty" minimum:"0" maximum:"100" doc:"How often feedback may be abandoned; 0 is the default"`
+
+	FileNotificationsDisabled        bool  `json:"fileNotificationsDisabled,omitempty" doc:"Whether back ends are not told of uploaded files"`
+	FileNotificationTTLSeconds       int64 `json:"fileNotificationTtlSeconds,omitempty" minimum:"0" maximum:"172800" doc:"How long a file notification is kept; 0 is the default"`
+	FileNotificationLockSeconds      int64 `json:"fileNotificationLockSeconds,omitempty" minimum:"0" maximum:"300" doc:"How long a receiver has for a file notification; 0 is the default"`
+	FileNotificationMaxDeliveryCount int   `json:"fileNotificationMaxDeliveryCount,omitempty" minimum:"0" maximum:"100" doc:"How often a file notification may be abandoned; 0 is the default"`
 }
 
 type countsBody struct {
@@ -50,7 +58,10 @@ func newSettings(s directory.Settings) settingsBody {
 	return settingsBody{
 		RetentionSeconds: int64(s.RetentionTime.Seconds()), RetentionBytes: s.RetentionBytes,
 		CommandTTLSeconds: int64(s.CommandTTL.Seconds()), MaxDeliveryCount: s.MaxDeliveryCount,
-		FeedbackTTLSeconds: int64(s.FeedbackTTL.Seconds()),
+		FeedbackTTLSeconds: int64(s.FeedbackTTL.Seconds()), FeedbackLockSeconds: int64(s.FeedbackLock.Seconds()),
+		FeedbackMaxDeliveryCount:  s.FeedbackMaxDeliveryCount,
+		FileNotificationsDisabled: s.FileNotificationsDisabled, FileNotificationTTLSeconds: int64(s.FileNotificationTTL.Seconds()),
+		FileNotificationLockSeconds: int64(s.FileNotificationLock.Seconds()), FileNotificationMaxDeliveryCount: s.FileNotificationMaxDeliveryCount,
 	}
 }
 
@@ -58,10 +69,14 @@ func newSettings(s directory.Settings) settingsBody {
 const maxRetentionSeconds = 100 * 365 * 24 * 3600
 
 func (b settingsBody) settings() directory.Settings {
+	seconds := func(n int64) time.Duration { return time.Duration(min(n, maxRetentionSeconds)) * time.Second }
 	return directory.Settings{
-		RetentionTime:  time.Duration(min(b.RetentionSeconds, maxRetentionSeconds)) * time.Second,
-		RetentionBytes: b.RetentionBytes, CommandTTL: time.Duration(b.CommandTTLSeconds) * time.Second,
-		MaxDeliveryCount: b.MaxDeliveryCount, FeedbackTTL: time.Duration(b.FeedbackTTLSeconds) * time.Second,
+		RetentionTime: seconds(b.RetentionSeconds), RetentionBytes: b.RetentionBytes,
+		CommandTTL: seconds(b.CommandTTLSeconds), MaxDeliveryCount: b.MaxDeliveryCount,
+		FeedbackTTL: seconds(b.FeedbackTTLSeconds), FeedbackLock: seconds(b.FeedbackLockSeconds),
+		FeedbackMaxDeliveryCount:  b.FeedbackMaxDeliveryCount,
+		FileNotificationsDisabled: b.FileNotificationsDisabled, FileNotificationTTL: seconds(b.FileNotificationTTLSeconds),
+		FileNotificationLock: seconds(b.FileNotificationLockSeconds), FileNotificationMaxDeliveryCount: b.FileNotificationMaxDeliveryCount,
 	}
 }
 

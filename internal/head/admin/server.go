@@ -1,6 +1,6 @@
 // Package admin is our own API behind the command line and the portal: the hubs
-// of a cloud with their policies and authorities, a live stream of events, and
-// what a machine asks of a process: health, metrics, profiles.
+// of a cloud with their policies, authorities and consumer groups, a live stream
+// of events, and what a machine asks of a process: health, metrics, profiles.
 //
 // Its description is generated from the Go types here; api/openapi/admin.yaml is
 // a copy that tests keep true. It does not speak for devices, and what it shows
@@ -43,6 +43,9 @@ type Directory interface {
 	RegenerateKey(ctx context.Context, hub, policy, which string) (directory.Hub, error)
 	AddAuthority(ctx context.Context, hub string, a directory.Authority) (directory.Hub, error)
 	RemoveAuthority(ctx context.Context, hub, name string) (directory.Hub, error)
+	ConsumerGroups(hub string) ([]directory.ConsumerGroup, error)
+	CreateConsumerGroup(ctx context.Context, hub, name string) (directory.ConsumerGroup, error)
+	DeleteConsumerGroup(ctx context.Context, hub, name string) error
 }
 
 // Registry is what this head asks of registry.Service; see there.
