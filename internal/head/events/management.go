@@ -1,0 +1,226 @@
+package events
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/internal/core/auth"
+	"github.com/causeway-iot/causeway/internal/obs"
+	"github.com/causeway-iot/causeway/internal/wire/hubamqp"
+	"github.com/causeway-iot/causeway/wire/amqp"
+	"github.com/causeway-iot/causeway/wire/amqp/codec"
+)
+
+// requests is a link on which a peer sends requests to $management.
+type requests struct {
+	peer    *peer
+	recv    *amqp.Receiver
+	release func()
+}
+
+// replies is a link on which a peer receives what $management answers.
+type replies struct {
+	peer    *peer
+	name    string // what requests say as their reply-to
+	snd     *amqp.Sender
+	release func()
+	waiting [][]byte // for credit
+}
+
+var (
+	_ amqp.ReceiverHandler = (*requests)(nil)
+	_ amqp.SenderHandler   = (*replies)(nil)
+	_ link                 = (*requests)(nil)
+	_ link                 = (*replies)(nil)
+)
+
+func (pe *peer) attachManagement(addr hubamqp.Address, a *amqp.Attach) error {
+	entity := addr.Entity
+	if entity == "" {
+		entity = pe.Hub()
+	}
+	path := "/" + entity + "/" + hubamqp.ManagementAddress
+	if err := pe.authorize(path); err != nil {
+		return err
+	}
+	if err := pe.entity(entity); err != nil {
+		return err
+	}
+	if n := pe.managementLinks(); n >= pe.plane.Limits.ManagementLinks {
+		return amqp.Refuse(amqp.ResourceLimitExceeded, "the connection has %d links with $management already, which is the limit", n)
+	}
+	if a.Role == codec.Sender {
+		l := &requests{peer: pe}
+		l.recv = a.Receive(amqp.ReceiverOptions{Handler: l, Credit: requestCredit, MaxMessageSize: maxRequest})
+		pe.keep(l)
+		l.release = pe.Bind(l, path, auth.ServiceConnect)
+		return nil
+	}
+	// Those that were closed because of a claim are not told otherwise.
+	pe.replies = slices.DeleteFunc(pe.replies, func(l *replies) bool { return l.snd.Err() != nil })
+	l := &replies{peer: pe}
+	if a.Target != nil {
+		l.name = strings.Clone(a.Target.Address.V)
+	}
+	l.snd = a.Send(amqp.SenderOptions{Handler: l, Untracked: true})
+	pe.keep(l)
+	pe.replies = append(pe.replies, l)
+	l.release = pe.Bind(l, path, auth.ServiceConnect)
+	return nil
+}
+
+// managementLinks returns how many links with $management the peer has.
+func (pe *peer) managementLinks() int {
+	pe.mu.Lock()
+	defer pe.mu.Unlock()
+	n := 0
+	for l := range pe.links {
+		if _, ok := l.(*reader); !ok {
+			n++
+		}
+	}
+	return n
+}
+
+// Detached lets go of the link.
+func (l *requests) Detached(*amqp.Receiver, error) { l.end() }
+
+func (l *requests) end() {
+	l.release()
+	l.peer.forget(l)
+}
+
+// Close closes the link because what allowed it is over.
+func (l *requests) Close(cond *codec.Condition) {
+	l.recv.Close(cond)
+	l.peer.forget(l) // nobody else is told
+}
+
+// Transfer answers a request.
+func (l *requests) Transfer(r *amqp.Receiver, d amqp.Delivery) {
+	if err := l.answer(d.Payload); err != nil && !d.Settled {
+		r.Settle(d.ID, codec.Rejected(hubamqp.ConditionOf(err)))
+	} else if !d.Settled {
+		r.Settle(d.ID, codec.Accepted())
+	}
+}
+
+const opRequest = "events.management"
+
+// answer sends the reply to a request. An error says that this is not possible.
+func (l *requests) answer(payload []byte) error {
+	pe := l.peer
+	req, bad := hubamqp.DecodeManagementRequest(payload)
+	if bad != nil && req.MessageID.IsNull() && req.ReplyTo == "" {
+		return bad // nothing that could be answered
+	}
+	to := pe.replyLink(l.recv.Session(), req.ReplyTo)
+	if to == nil {
+		return causeway.Errorf(causeway.ArgumentInvalid, opRequest,
+			"there is no link for the reply: attach a receiver with the source %s and the target %q first", hubamqp.ManagementAddress, req.ReplyTo)
+	}
+	if len(to.waiting) >= pe.plane.Limits.Replies {
+		return amqp.Refuse(amqp.ResourceLimitExceeded, "%d replies wait for credit: none more are kept", len(to.waiting))
+	}
+	reply, err := []byte(nil), bad
+	if err == nil {
+		reply, err = pe.describe(&req)
+	}
+	if err != nil {
+		reply = hubamqp.AppendManagementError(nil, req.MessageID, err)
+		pe.plane.Log.Debug("request to $management refused", obs.KeyHub, pe.Hub(), obs.KeyError, err)
+	}
+	to.waiting = append(to.waiting, reply)
+	to.Flow(to.snd)
+	return nil
+}
+
+// replyLink returns the link that a reply goes to: the one of that name, or else
+// the latest of the session.
+func (pe *peer) replyLink(s *amqp.Session, name string) *replies {
+	var best *replies
+	for _, l := range slices.Backward(pe.replies) {
+		switch {
+		case l.snd.Err() != nil:
+		case l.name == name && name != "":
+			return l
+		case best == nil && l.snd.Session() == s:
+			best = l
+		}
+	}
+	return best
+}
+
+// describe returns the reply to a request.
+func (pe *peer) describe(req *hubamqp.ManagementRequest) ([]byte, error) {
+	if err := pe.entity(req.Name); err != nil {
+		return nil, err
+	}
+	log, err := pe.log()
+	if err != nil {
+		return nil, err
+	}
+	if req.Type == hubamqp.TypeEventHub {
+		hub, ok := pe.plane.Directory.Get(pe.Hub())
+		if !ok {
+			return nil, causeway.Errorf(causeway.GenericNotFound, opRequest, "hub %q is not here", pe.Hub())
+		}
+		info := hubamqp.EventHubInfo{Name: req.Name, Created: hub.Created}
+		for i := range log.Partitions() {
+			info.Partitions = append(info.Partitions, strconv.Itoa(i))
+		}
+		return hubamqp.AppendEventHubInfo(nil, req.MessageID, info), nil
+	}
+	p, err := partition(log, req.Partition)
+	if err != nil {
+		// Here it is an answer and not the end of a link: with the status that
+		// clients know.
+		return nil, causeway.Errorf(causeway.GenericNotFound, opRequest, "%s", causeway.MessageOf(err))
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), lastWait)
+	defer cancel()
+	oldest, next, err := log.Bounds(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	last := lastOf(ctx, log, p, next)
+	return hubamqp.AppendPartitionInfo(nil, req.MessageID, hubamqp.PartitionInfo{
+		Name: req.Name, Partition: req.Partition, First: int64(oldest), Next: int64(next), LastEnqueued: last.Enqueued,
+	}), nil
+}
+
+// Flow sends the replies that wait.
+func (l *replies) Flow(s *amqp.Sender) {
+	for len(l.waiting) > 0 && s.TrySend(amqp.Transfer{Payload: l.waiting[0]}) == nil {
+		l.waiting[0] = nil
+		l.waiting = l.waiting[1:]
+		l.peer.plane.Metrics.MessagesOut.Inc()
+	}
+	if s.Draining() {
+		s.Drained()
+	}
+}
+
+// Disposition is not called: deliveries are not tracked.
+func (l *replies) Disposition(*amqp.Sender, amqp.Sent, *codec.State, bool) {}
+
+// Detached lets go of the link.
+func (l *replies) Detached(*amqp.Sender, error) { l.end() }
+
+func (l *replies) end() {
+	l.release()
+	l.peer.forget(l)
+	l.waiting = nil
+	if i := slices.Index(l.peer.replies, l); i >= 0 {
+		l.peer.replies = slices.Delete(l.peer.replies, i, i+1)
+	}
+}
+
+// Close closes the link because what allowed it is over.
+func (l *replies) Close(cond *codec.Condition) {
+	l.snd.Close(cond)
+	l.peer.forget(l) // nobody else is told
+}

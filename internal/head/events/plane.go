@@ -1,0 +1,268 @@
+// Package events is the plane of readers of events on AMQP connections: the
+// Event Hubs-compatible endpoint of a hub. It reads partitions of the hub's event
+// log, answers $management, and tells readers that come to the hub's own host
+// where to go.
+//
+// It knows the addresses of the endpoint and what its messages mean. It does not
+// know how connections are accepted, nor how a peer proves who it is: both are
+// of the head that the plane hangs on.
+//
+// # A reader
+//
+// Each link has one goroutine, which waits for credit, then for the log, and
+// sends what it read in one go:
+//
+//	credit ──▶ Log.Read, up to a batch ──▶ envelope ──▶ AMQP message ──▶ Sender.Send ──┐
+//	  ▲                                                                               │
+//	  └───────────────────────────────────────────────────────────────────────────────┘
+//
+// The log wakes who waits for its next record, so that an event is on its way as
+// soon as it is durable. What a reader was sent is not remembered: it says where
+// to go on when it comes back. Settling has no effect.
+//
+// # Positions
+//
+// The offset of an event is its sequence number. A reader that wants to start at
+// an offset that is no longer held starts with the oldest event that is: that is
+// what happens to one that was away for longer than events are kept, and it must
+// go on. A reader that wants to start behind the next event is refused: it was
+// given this position by another hub, or by one of the same name that is no
+// more, and would wait for a long time and then miss events.
+package events
+
+import (
+	"log/slog"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/internal/cloud/directory"
+	"github.com/causeway-iot/causeway/internal/core/auth"
+	"github.com/causeway-iot/causeway/internal/core/claims"
+	"github.com/causeway-iot/causeway/internal/core/eventlog"
+	"github.com/causeway-iot/causeway/internal/obs"
+	"github.com/causeway-iot/causeway/internal/wire/hubamqp"
+	"github.com/causeway-iot/causeway/wire/amqp"
+	"github.com/causeway-iot/causeway/wire/amqp/codec"
+)
+
+// Directory is what this plane asks of directory.Service; see there.
+type Directory interface {
+	Get(hub string) (directory.Hub, bool)
+	HasConsumerGroup(hub, name string) bool
+}
+
+// Plane serves the links of readers. Its fields are not changed after the first
+// Attach. A nil Log or Metrics is replaced by one that nobody sees. One Plane
+// serves all connections: it knows who reads what.
+type Plane struct {
+	Directory Directory
+	// HubLog finds the event log of a hub.
+	HubLog func(hub string) (eventlog.Log, bool)
+	// Endpoint returns the host and the port that readers of a hub who came to
+	// another of its hosts are sent to. Nil, or no host, is the host they came
+	// to, and no port is 5671.
+	Endpoint func(hub, host string) (string, uint16)
+	Log      *slog.Logger
+	Metrics  *obs.Head
+	Limits   Limits
+
+	once    sync.Once
+	readers readers
+	mu      sync.RWMutex
+	peers   map[claims.Peer]*peer
+}
+
+var _ claims.Plane = (*Plane)(nil)
+
+func (p *Plane) setup() {
+	p.peers = map[claims.Peer]*peer{}
+	p.Limits = p.Limits.withDefaults()
+	if p.Log == nil {
+		p.Log = slog.New(slog.DiscardHandler)
+	}
+	if p.Metrics == nil {
+		p.Metrics = obs.NewHead(nil, "events")
+	}
+}
+
+const opAttach = "events.attach"
+
+// Attach decides about a link.
+func (p *Plane) Attach(cp claims.Peer, addr hubamqp.Address, a *amqp.Attach) error {
+	p.once.Do(p.setup)
+	pe := p.peer(cp)
+	switch addr.Kind {
+	case hubamqp.KindRedirect:
+		return pe.redirect(addr)
+	case hubamqp.KindEventsManagement:
+		return refused(pe.attachManagement(addr, a))
+	case hubamqp.KindEvents:
+		return refused(pe.attachReader(addr, a))
+	case hubamqp.KindEventsSend:
+		return refused(pe.refuseSender(addr, a))
+	}
+	return refused(causeway.Errorf(causeway.AmqpAddressNotFound, opAttach, "there is no node %q for readers of events", addr.String()))
+}
+
+// refused returns err as a peer is told.
+func refused(err error) error {
+	if err == nil {
+		return nil
+	}
+	return hubamqp.ConditionOf(err)
+}
+
+// Flush has nothing to do: what a peer asks is answered at once.
+func (p *Plane) Flush(claims.Peer) {}
+
+// Closed ends the peer's readers and waits until they have ended.
+func (p *Plane) Closed(cp claims.Peer) {
+	pe := p.known(cp)
+	if pe == nil {
+		return
+	}
+	pe.close()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.peers, cp)
+}
+
+// peer returns what is known of a connection.
+func (p *Plane) peer(cp claims.Peer) *peer {
+	if pe := p.known(cp); pe != nil {
+		return pe
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	pe := &peer{Peer: cp, plane: p, links: map[link]struct{}{}}
+	p.peers[cp] = pe
+	return pe
+}
+
+func (p *Plane) known(cp claims.Peer) *peer {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.peers[cp]
+}
+
+// peer is one connection. Its methods are called by the connection's reader, but
+// for forget.
+type peer struct {
+	claims.Peer
+	plane   *Plane
+	replies []*replies     // links for the replies of $management
+	wg      sync.WaitGroup // goroutines of readers
+
+	mu    sync.Mutex
+	links map[link]struct{}
+}
+
+// link is a link that was granted.
+type link interface {
+	claims.Link
+	// end lets go of what the link has. It may be called more than once, and
+	// does not wait.
+	end()
+}
+
+func (pe *peer) keep(l link) {
+	pe.mu.Lock()
+	defer pe.mu.Unlock()
+	pe.links[l] = struct{}{}
+}
+
+func (pe *peer) forget(l link) {
+	pe.mu.Lock()
+	defer pe.mu.Unlock()
+	delete(pe.links, l)
+}
+
+// close ends the links that are left, and waits for their goroutines.
+func (pe *peer) close() {
+	pe.mu.Lock()
+	links := make([]link, 0, len(pe.links))
+	for l := range pe.links {
+		links = append(links, l)
+	}
+	pe.mu.Unlock()
+	for _, l := range links {
+		l.end()
+	}
+	pe.wg.Wait()
+}
+
+// authorize reports whether the peer may use path.
+func (pe *peer) authorize(path string) error {
+	_, err := pe.Authorize(path, auth.ServiceConnect)
+	return err
+}
+
+// redirect tells a reader where events are. Parsers of clients depend on how the
+// address is written, see [hubamqp.Redirect].
+func (pe *peer) redirect(addr hubamqp.Address) error {
+	if err := pe.authorize("/messages/events"); err != nil {
+		return refused(err)
+	}
+	host, port := "", uint16(0)
+	if pe.plane.Endpoint != nil {
+		host, port = pe.plane.Endpoint(pe.Hub(), pe.Host())
+	}
+	if host == "" {
+		host = pe.Host()
+	}
+	if port == 0 {
+		port = 5671
+	}
+	return hubamqp.Redirect(host, port, pe.Hub(), addr.Tail)
+}
+
+// refuseSender tells who wants to write events that nobody but devices does.
+func (pe *peer) refuseSender(addr hubamqp.Address, a *amqp.Attach) error {
+	if err := pe.authorize("/" + addr.Entity); err != nil {
+		return err
+	}
+	if err := pe.entity(addr.Entity); err != nil {
+		return err
+	}
+	if a.Role != codec.Sender {
+		return causeway.Errorf(causeway.AmqpAddressNotFound, opAttach, "events are read from {event hub}/ConsumerGroups/{group}/Partitions/{partition}, not from %q", addr.String())
+	}
+	return cannotWrite()
+}
+
+func cannotWrite() error {
+	return causeway.Errorf(causeway.InvalidOperation, opAttach, "events of a hub come from its devices: nothing can be sent to its event hub")
+}
+
+// entity reports whether name is one of the names of the hub's event hub: its
+// own, or one as the service gives, iothub-ehub-{hub}-{number}-{digits}.
+func (pe *peer) entity(name string) error {
+	hub := pe.Hub()
+	if strings.EqualFold(name, hub) {
+		return nil
+	}
+	if prefix := "iothub-ehub-" + hub + "-"; len(name) > len(prefix) && strings.EqualFold(name[:len(prefix)], prefix) {
+		return nil
+	}
+	return causeway.Errorf(causeway.GenericNotFound, opAttach, "there is no event hub %q here; that of the hub is %q", name, hub)
+}
+
+// log returns the event log of the hub.
+func (pe *peer) log() (eventlog.Log, error) {
+	log, ok := pe.plane.HubLog(pe.Hub())
+	if !ok {
+		return nil, causeway.Errorf(causeway.GenericNotFound, opAttach, "hub %q is not here", pe.Hub())
+	}
+	return log, nil
+}
+
+// partition returns the partition of that name.
+func partition(log eventlog.Log, name string) (eventlog.Partition, error) {
+	n, err := strconv.Atoi(name)
+	if err != nil || n < 0 || n >= log.Partitions() || strconv.Itoa(n) != name {
+		return 0, causeway.Errorf(causeway.PartitionNotFound, opAttach, "there is no partition %q; they are 0 to %d", name, log.Partitions()-1)
+	}
+	return eventlog.Partition(n), nil
+}

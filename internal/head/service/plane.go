@@ -1,0 +1,213 @@
+// Package service is the plane of back ends on AMQP connections: it takes
+// cloud-to-device messages, and sends feedback and file notifications.
+//
+// It knows the addresses /messages/devicebound, /messages/serviceBound/feedback
+// and /messages/serviceBound/filenotifications, and what their messages mean. It
+// does not know how connections are accepted, nor how a peer proves who it is:
+// both are of the head that the plane hangs on.
+//
+// Messages to devices that have arrived together are queued together, those of
+// different devices at the same time, so that they share the commits of the
+// store, and are settled once they are durable:
+//
+//	Transfer, Transfer, … ──▶ Flush: queue all ──▶ accepted, rejected, …
+//
+// A message that could not be queued is always rejected, for whatever reason:
+// there are clients that take "released" for success.
+package service
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+
+	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/internal/cloud/outbox"
+	"github.com/causeway-iot/causeway/internal/cloud/registry"
+	"github.com/causeway-iot/causeway/internal/core/auth"
+	"github.com/causeway-iot/causeway/internal/core/claims"
+	"github.com/causeway-iot/causeway/internal/obs"
+	"github.com/causeway-iot/causeway/internal/wire/hubamqp"
+	"github.com/causeway-iot/causeway/wire/amqp"
+	"github.com/causeway-iot/causeway/wire/amqp/codec"
+)
+
+// Registry is what this plane asks of registry.Service; see there.
+type Registry interface {
+	Get(ctx context.Context, id causeway.Identity) (registry.Record, error)
+}
+
+// Commands is what this plane asks of c2d.Service; see there.
+type Commands interface {
+	Enqueue(ctx context.Context, id causeway.Identity, m causeway.Message, generationID string) error
+}
+
+// Outbox is what this plane asks of outbox.Service; see there.
+type Outbox interface {
+	Receive(ctx context.Context, hub string, k outbox.Kind) (d outbox.Delivery, ok bool, err error)
+	Settle(ctx context.Context, hub string, k outbox.Kind, lock causeway.LockToken, o causeway.Outcome) error
+	Unlock(hub string, k outbox.Kind, locks ...causeway.LockToken)
+	Subscribe(hub string, k outbox.Kind) (ready <-chan struct{}, cancel func())
+}
+
+// Plane serves the links of back ends. Its fields are not changed after the
+// first Attach. A nil Log or Metrics is replaced by one that nobody sees.
+type Plane struct {
+	Registry Registry
+	Commands Commands
+	Outbox   Outbox
+	Log      *slog.Logger
+	Metrics  *obs.Head
+	Limits   Limits
+
+	once  sync.Once
+	mu    sync.RWMutex
+	peers map[claims.Peer]*peer
+}
+
+var _ claims.Plane = (*Plane)(nil)
+
+func (p *Plane) setup() {
+	p.peers = map[claims.Peer]*peer{}
+	p.Limits = p.Limits.withDefaults()
+	if p.Log == nil {
+		p.Log = slog.New(slog.DiscardHandler)
+	}
+	if p.Metrics == nil {
+		p.Metrics = obs.NewHead(nil, "service")
+	}
+}
+
+// Attach decides about a link.
+func (p *Plane) Attach(cp claims.Peer, addr hubamqp.Address, a *amqp.Attach) error {
+	p.once.Do(p.setup)
+	pe := p.peer(cp)
+	switch addr.Kind {
+	case hubamqp.KindServiceCommands:
+		return pe.attachCommands(a)
+	case hubamqp.KindFeedback:
+		return pe.attachNotices(a, outbox.Feedback)
+	case hubamqp.KindFileNotifications:
+		return pe.attachNotices(a, outbox.FileNotifications)
+	}
+	return hubamqp.ConditionOf(causeway.Errorf(causeway.AmqpAddressNotFound, opAttach, "there is no node %q for back ends", addr.String()))
+}
+
+// Flush queues the messages of a burst and settles them.
+func (p *Plane) Flush(cp claims.Peer) {
+	if pe := p.known(cp); pe != nil {
+		pe.flush()
+	}
+}
+
+// Closed gives back what the peer had. It waits until its goroutines have ended.
+func (p *Plane) Closed(cp claims.Peer) {
+	pe := p.known(cp)
+	if pe == nil {
+		return
+	}
+	pe.close()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.peers, cp)
+}
+
+// peer returns what is known of a connection.
+func (p *Plane) peer(cp claims.Peer) *peer {
+	if pe := p.known(cp); pe != nil {
+		return pe
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	pe := &peer{Peer: cp, plane: p, links: map[link]struct{}{}}
+	p.peers[cp] = pe
+	return pe
+}
+
+func (p *Plane) known(cp claims.Peer) *peer {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.peers[cp]
+}
+
+const opAttach = "service.attach"
+
+// peer is one connection. Its methods are called by the connection's reader, but
+// for forget.
+type peer struct {
+	claims.Peer
+	plane   *Plane
+	burst   []command
+	scratch hubamqp.Scratch
+	wg      sync.WaitGroup // goroutines of links
+
+	mu    sync.Mutex
+	links map[link]struct{}
+}
+
+// link is a link that was granted.
+type link interface {
+	claims.Link
+	// end gives back what the link has. It may be called more than once.
+	end()
+}
+
+// authorize reports whether the peer may use path.
+func (pe *peer) authorize(path string) error {
+	if _, err := pe.Authorize(path, auth.ServiceConnect); err != nil {
+		return hubamqp.ConditionOf(err)
+	}
+	return nil
+}
+
+// keep remembers a link until it is over.
+func (pe *peer) keep(l link) {
+	pe.mu.Lock()
+	defer pe.mu.Unlock()
+	pe.links[l] = struct{}{}
+}
+
+func (pe *peer) forget(l link) {
+	pe.mu.Lock()
+	defer pe.mu.Unlock()
+	delete(pe.links, l)
+}
+
+// receivers returns how many links the peer receives on.
+func (pe *peer) receivers() int {
+	pe.mu.Lock()
+	defer pe.mu.Unlock()
+	n := 0
+	for l := range pe.links {
+		if _, ok := l.(*notices); ok {
+			n++
+		}
+	}
+	return n
+}
+
+// close ends the links that are left, and waits for what goes on for them.
+func (pe *peer) close() {
+	pe.mu.Lock()
+	links := make([]link, 0, len(pe.links))
+	for l := range pe.links {
+		links = append(links, l)
+	}
+	pe.mu.Unlock()
+	for _, l := range links {
+		l.end()
+	}
+	pe.wg.Wait()
+}
+
+// wrongWay returns the refusal of a link that runs the other way than messages
+// of its node do.
+func wrongWay(path, does string) error {
+	return hubamqp.ConditionOf(causeway.Errorf(causeway.InvalidOperation, opAttach, "clients %s %s", does, path))
+}
+
+// role is what the peer of a link is.
+const (
+	peerSends    = codec.Sender
+	peerReceives = codec.Receiver
+)

@@ -1,0 +1,208 @@
+package service_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/internal/cloud/c2d"
+	"github.com/causeway-iot/causeway/internal/cloud/c2d/c2dtest"
+	"github.com/causeway-iot/causeway/internal/cloud/outbox"
+	"github.com/causeway-iot/causeway/internal/cloud/outbox/outboxtest"
+	"github.com/causeway-iot/causeway/internal/cloud/registry"
+	"github.com/causeway-iot/causeway/internal/core/auth"
+	"github.com/causeway-iot/causeway/internal/core/claims"
+	"github.com/causeway-iot/causeway/internal/head/service"
+	"github.com/causeway-iot/causeway/internal/wire/hubamqp"
+	"github.com/causeway-iot/causeway/wire/amqp"
+	"github.com/causeway-iot/causeway/wire/amqp/codec"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const hub = "myhub"
+
+var (
+	dev1 = causeway.Identity{Hub: hub, Device: "dev-1"}
+	dev2 = causeway.Identity{Hub: hub, Device: "dev#2%41?"}
+	mod1 = causeway.Identity{Hub: hub, Device: "dev-1", Module: "mod-1"}
+)
+
+// world is a plane on a listener, with services that keep nothing on disk.
+type world struct {
+	t        testing.TB
+	plane    *service.Plane
+	store    *c2dtest.Memory
+	commands *c2d.Service
+	kept     *outboxtest.Memory
+	box      *outbox.Service
+	addr     string
+
+	mu      sync.Mutex
+	refuse  bool // nobody is authorized
+	bound   map[claims.Link]bool
+	enqueue func(id causeway.Identity, m *causeway.Message) error // before it is queued; nil for nothing
+}
+
+// open starts a world. The plane may be changed before anybody connects.
+func open(t testing.TB, change func(*world)) *world {
+	t.Helper()
+	w := &world{t: t, store: c2dtest.NewMemory(dev1, dev2, mod1), kept: outboxtest.NewMemory(hub), bound: map[claims.Link]bool{}}
+	w.commands = c2d.New(c2d.Options{Store: w.store})
+	w.box = outbox.New(outbox.Options{Store: w.kept, Delay: time.Millisecond})
+	w.plane = &service.Plane{Registry: devices{}, Commands: w, Outbox: w.box}
+	if change != nil {
+		change(w)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = w.box.Run(ctx) })
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.addr = l.Addr().String()
+	cfg := amqp.Prepare(amqp.Config{})
+	wg.Go(func() {
+		for {
+			nc, err := l.Accept()
+			if err != nil {
+				return
+			}
+			c := amqp.Serve(nc, cfg, &head{w: w})
+			wg.Go(func() {
+				select {
+				case <-ctx.Done():
+					c.Abort(ctx.Err())
+				case <-c.Done():
+				}
+				<-c.Done()
+			})
+		}
+	})
+	t.Cleanup(func() {
+		cancel()
+		_ = l.Close()
+		wg.Wait()
+	})
+	return w
+}
+
+// Enqueue is that of the command queues.
+func (w *world) Enqueue(ctx context.Context, id causeway.Identity, m causeway.Message, generationID string) error {
+	if w.enqueue != nil {
+		if err := w.enqueue(id, &m); err != nil {
+			return err
+		}
+	}
+	return w.commands.Enqueue(ctx, id, m, generationID)
+}
+
+// devices is a registry.
+type devices struct{}
+
+func (devices) Get(_ context.Context, id causeway.Identity) (registry.Record, error) {
+	switch id {
+	case dev1, dev2, mod1:
+		return registry.Record{ID: id, GenerationID: "gen-" + id.Device + id.Module}, nil
+	}
+	code := causeway.DeviceNotFound
+	if id.IsModule() {
+		code = causeway.ModuleNotFound
+	}
+	return registry.Record{}, causeway.Errorf(code, "registry.Get", "there is no %v", id)
+}
+
+// head serves one connection; it does what an AMQP head does.
+type head struct {
+	w *world
+	c *amqp.Conn
+}
+
+var _ claims.Peer = (*head)(nil)
+
+func (h *head) Open(c *amqp.Conn, _ *codec.Open) error { h.c = c; return nil }
+
+func (h *head) Attach(a *amqp.Attach) error {
+	addr, err := hubamqp.ParseAddress(a.Address())
+	if err != nil {
+		return hubamqp.ConditionOf(err)
+	}
+	return h.w.plane.Attach(h, addr, a)
+}
+
+func (h *head) Flush(*amqp.Conn)         { h.w.plane.Flush(h) }
+func (h *head) Closed(*amqp.Conn, error) { h.w.plane.Closed(h) }
+
+func (h *head) Hub() string      { return hub }
+func (h *head) Host() string     { return "myhub.example.com" }
+func (h *head) Conn() *amqp.Conn { return h.c }
+
+func (h *head) Authorize(path string, right auth.Rights) (time.Time, error) {
+	h.w.mu.Lock()
+	defer h.w.mu.Unlock()
+	if h.w.refuse || right != auth.ServiceConnect || !strings.HasPrefix(path, "/messages/") {
+		return time.Time{}, auth.Unauthorized("test", errors.New("refused"))
+	}
+	return time.Time{}, nil
+}
+
+func (h *head) Bind(l claims.Link, _ string, _ auth.Rights) func() {
+	h.w.mu.Lock()
+	defer h.w.mu.Unlock()
+	h.w.bound[l] = true
+	return func() {
+		h.w.mu.Lock()
+		defer h.w.mu.Unlock()
+		delete(h.w.bound, l)
+	}
+}
+
+// expire ends what links were allowed by.
+func (w *world) expire() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for l := range w.bound {
+		delete(w.bound, l)
+		l.Close(&codec.Condition{Name: amqp.UnauthorizedAccess})
+	}
+}
+
+// client is a connection of the client of this project.
+func (w *world) client() *amqp.Session {
+	w.t.Helper()
+	nc, err := net.Dial("tcp", w.addr)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	c, err := amqp.Dial(w.t.Context(), nc, amqp.Prepare(amqp.Config{}), nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() {
+		c.Abort(nil)
+		<-c.Done()
+	})
+	s, err := c.Begin(w.t.Context())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return s
+}
+
+// sender attaches a link for messages to devices.
+func (w *world) sender(s *amqp.Session) *amqp.Sender {
+	w.t.Helper()
+	snd, err := s.AttachSender(w.t.Context(), amqp.LinkConfig{Target: "/messages/devicebound"}, amqp.SenderOptions{Handler: amqp.Outcomes{}})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return snd
+}
