@@ -61,6 +61,16 @@ func (f Frame) Code() (Code, error) {
 // type, and returns the payload after it. All of it points into the frame. The
 // error is an *Error.
 func (f Frame) Decode(p Performative) (payload []byte, err error) {
+	if t, ok := p.(*Transfer); ok {
+		if payload, ok := t.read(f.Body); ok {
+			return payload, nil
+		}
+	}
+	return f.decode(p)
+}
+
+// decode is Decode along the table of the performative.
+func (f Frame) decode(p Performative) (payload []byte, err error) {
 	code, list, err := describedAs(view(f.Body))
 	if err != nil {
 		return nil, err
