@@ -181,7 +181,7 @@ func (a *Address) parseDevice(seg []string) (wrong string) {
 // parseEvents reads an address of the Event Hubs-compatible endpoint.
 func (a *Address) parseEvents(seg []string) (wrong string) {
 	var ok bool
-	if a.Entity, ok = decodeID(seg[0]); !ok {
+	if a.Entity, ok = decodeID(seg[0]); !ok || strings.EqualFold(a.Entity, "devices") || strings.EqualFold(a.Entity, "messages") {
 		return "not an event hub name"
 	}
 	switch {

@@ -85,7 +85,7 @@ func TestRefuseAddress(t *testing.T) {
 		"devices/d/methods", "devices/d/twin/more", "//devices/d/twin", "devices/a%2Fb/twin", "devices/%ff/twin",
 		"devices/" + strings.Repeat("d", 129) + "/twin", "devices/" + strings.Repeat("x", hubamqp.MaxAddress),
 		"eh/ConsumerGroups/cg", "eh/ConsumerGroups/cg/Partitions", "eh/ConsumerGroups//Partitions/0", "eh/other", "a/b/c/d/e/f/g/h",
-		"eh/ConsumerGroups/cg/Partitions/0/more",
+		"eh/ConsumerGroups/cg/Partitions/0/more", "%64evices", "%6Dessages/$management",
 	} {
 		_, err := hubamqp.ParseAddress(in)
 		wantErr(t, err, causeway.AmqpAddressNotFound, "address")

@@ -93,7 +93,7 @@ func TestRefusePutToken(t *testing.T) {
 		}, "has no name"},
 		"no token":    {func(m *codec.Message) { m.Body = codec.Body{} }, "no token"},
 		"null token":  {func(m *codec.Message) { m.Body = codec.ValueBody(codec.Value{}) }, "no token"},
-		"token a map": {func(m *codec.Message) { m.Body = codec.ValueBody(text("a", "b").Value()) }, "the body is a map"},
+		"token a map": {func(m *codec.Message) { m.Body = codec.ValueBody(text("a", "b").Value()) }, "the body is of type map"},
 		"long token": {func(m *codec.Message) {
 			m.Body = codec.ValueBody(codec.String(strings.Repeat("x", hubamqp.MaxToken+1)))
 		}, "16385 bytes"},

@@ -143,19 +143,23 @@ func TestServiceCommand(t *testing.T) {
 				Properties:            codec.Properties{To: "/devices/dev1/messages/devicebound", MessageID: codec.String("m1"), AbsoluteExpiryTime: codec.Some(codec.TimestampOf(at))},
 				ApplicationProperties: text("iothub-ack", "full", "k", "v"), Body: codec.Data([]byte("hello")),
 			},
-			causeway.Message{To: "/devices/dev1/messages/devicebound", ID: "m1", Expiry: at, Ack: causeway.AckFull, Properties: props("k", "v"), Body: []byte("hello")}, device,
+			causeway.Message{To: "/devices/dev1/messages/devicebound", ID: "m1", Expiry: at, Ack: causeway.AckFull, Properties: props("k", "v"), Body: []byte("hello")},
+			device,
 		},
 		"C#, a module": {
 			codec.Message{Properties: codec.Properties{To: "/devices/dev1/modules/mod1/messages/deviceBound", CorrelationID: codec.String("c")}, ApplicationProperties: text("iothub-ack", "positive")},
-			causeway.Message{To: "/devices/dev1/modules/mod1/messages/deviceBound", CorrelationID: "c", Ack: causeway.AckPositive}, module,
+			causeway.Message{To: "/devices/dev1/modules/mod1/messages/deviceBound", CorrelationID: "c", Ack: causeway.AckPositive},
+			module,
 		},
 		"Python, raw id and a value": {
 			codec.Message{Properties: codec.Properties{To: "/devices/a b/messages/devicebound", UserID: []byte("u"), ContentType: "a/b", ContentEncoding: "utf-8"}, Body: codec.ValueBody(codec.String("hello"))},
-			causeway.Message{To: "/devices/a b/messages/devicebound", UserID: "u", ContentType: "a/b", ContentEncoding: "utf-8", Body: []byte("hello")}, causeway.Identity{Device: "a b"},
+			causeway.Message{To: "/devices/a b/messages/devicebound", UserID: "u", ContentType: "a/b", ContentEncoding: "utf-8", Body: []byte("hello")},
+			causeway.Identity{Device: "a b"},
 		},
 		"escaped id, no feedback": {
 			codec.Message{Properties: codec.Properties{To: "/devices/a%20b/messages/devicebound"}, ApplicationProperties: text("iothub-ack", "none")},
-			causeway.Message{To: "/devices/a%20b/messages/devicebound"}, causeway.Identity{Device: "a b"},
+			causeway.Message{To: "/devices/a%20b/messages/devicebound"},
+			causeway.Identity{Device: "a b"},
 		},
 	} {
 		var m causeway.Message

@@ -62,7 +62,7 @@ func decode(op string, x *codec.Message, m *causeway.Message, s *Scratch, payloa
 		key, _ := k.Text()
 		value, ok := s.text(v)
 		if !ok {
-			return causeway.Errorf(causeway.ArgumentInvalid, op, "application property %q is a %v; it must be a string or another simple value", cut(key), v.Kind())
+			return causeway.Errorf(causeway.ArgumentInvalid, op, "application property %q is of type %v; it must be a string or another simple value", cut(key), v.Kind())
 		}
 		if !setApplication(m, key, value) {
 			return causeway.Errorf(causeway.ArgumentInvalid, op, "more than %d application properties", MaxProperties)
@@ -106,7 +106,7 @@ func (s *Scratch) body(op string, b codec.Body) ([]byte, error) {
 		if v.IsNull() {
 			return nil, nil
 		}
-		return nil, causeway.Errorf(causeway.ArgumentInvalid, op, "the body is a %v; it must be data, binary or a string", v.Kind())
+		return nil, causeway.Errorf(causeway.ArgumentInvalid, op, "the body is of type %v; it must be data, binary or a string", v.Kind())
 	}
 	return nil, causeway.Errorf(causeway.ArgumentInvalid, op, "the body is a sequence; it must be data, binary or a string")
 }

@@ -114,7 +114,7 @@ func correlation(op string, v codec.Value) (u [16]byte, err error) {
 	if u, isUUID := parseUUID(text); ok && isUUID {
 		return u, nil
 	}
-	return u, causeway.Errorf(causeway.ArgumentInvalid, op, "correlation-id is a %v that is not the uuid of the call", v.Kind())
+	return u, causeway.Errorf(causeway.ArgumentInvalid, op, "correlation-id is of type %v that is not the uuid of the call", v.Kind())
 }
 
 // lookup returns the value of a key in any case.

@@ -81,11 +81,11 @@ func TestMethodResponse(t *testing.T) {
 		code causeway.Code
 		part string
 	}{
-		"no correlation":  {answer(codec.Value{}, codec.Int(200)), causeway.ArgumentInvalid, "correlation-id is a null"},
-		"a number":        {answer(codec.Ulong(1), codec.Int(200)), causeway.ArgumentInvalid, "correlation-id is a ulong"},
-		"other text":      {answer(codec.String("00112233x4455-6677-8899-aabbccddeeff"), codec.Int(200)), causeway.ArgumentInvalid, "correlation-id is a string"},
-		"not hexadecimal": {answer(codec.String("0011223g-4455-6677-8899-aabbccddeeff"), codec.Int(200)), causeway.ArgumentInvalid, "correlation-id is a string"},
-		"dashes":          {answer(codec.String("00112233-4455-6677-8899--aabbccddeef"), codec.Int(200)), causeway.ArgumentInvalid, "correlation-id is a string"},
+		"no correlation":  {answer(codec.Value{}, codec.Int(200)), causeway.ArgumentInvalid, "correlation-id is of type null"},
+		"a number":        {answer(codec.Ulong(1), codec.Int(200)), causeway.ArgumentInvalid, "correlation-id is of type ulong"},
+		"other text":      {answer(codec.String("00112233x4455-6677-8899-aabbccddeeff"), codec.Int(200)), causeway.ArgumentInvalid, "correlation-id is of type string"},
+		"not hexadecimal": {answer(codec.String("0011223g-4455-6677-8899-aabbccddeeff"), codec.Int(200)), causeway.ArgumentInvalid, "correlation-id is of type string"},
+		"dashes":          {answer(codec.String("00112233-4455-6677-8899--aabbccddeef"), codec.Int(200)), causeway.ArgumentInvalid, "correlation-id is of type string"},
 		"no status":       {answer(codec.UUID(uuid), codec.Value{}), causeway.ArgumentInvalid, "IoThub-status"},
 		"status is text":  {answer(codec.UUID(uuid), codec.String("200")), causeway.ArgumentInvalid, "IoThub-status"},
 		"status too big":  {answer(codec.UUID(uuid), codec.Long(1<<40)), causeway.ArgumentInvalid, "IoThub-status"},

@@ -140,19 +140,13 @@ func StartOf(filter codec.Map) (Start, error) {
 	var start Start
 	found := false
 	for key, v := range filter.All() {
-		name, _ := key.Text()
-		descriptor, content, described := v.Described()
-		if code, ok := descriptor.Uint64(); described && ok && code == filterCode {
-			name = FilterName
-		} else if text, ok := descriptor.Text(); described && ok && text != FilterName || name != FilterName {
+		content, ok := selectorIn(key, v)
+		if !ok {
 			return Start{}, causeway.Errorf(causeway.ArgumentInvalid, op, "filter %v is not known; the filter that is accepted is %s", key, FilterName)
-		}
-		if !described {
-			content = v // some leave the descriptor out
 		}
 		text, ok := content.Text()
 		if !ok {
-			return Start{}, causeway.Errorf(causeway.ArgumentInvalid, op, "filter %s is a %v instead of a string", FilterName, content.Kind())
+			return Start{}, causeway.Errorf(causeway.ArgumentInvalid, op, "filter %s is of type %v instead of string", FilterName, content.Kind())
 		}
 		if found {
 			return Start{}, causeway.Errorf(causeway.ArgumentInvalid, op, "filter %s is there twice", FilterName)
@@ -164,4 +158,19 @@ func StartOf(filter codec.Map) (Start, error) {
 		}
 	}
 	return start, nil
+}
+
+// selectorIn returns what a filter describes when it is a selector: by its
+// descriptor, or by its key when it has a descriptor of another kind or none.
+func selectorIn(key, v codec.Value) (content codec.Value, ok bool) {
+	name, _ := key.Text()
+	descriptor, content, described := v.Described()
+	if !described {
+		return v, name == FilterName
+	}
+	if text, ok := descriptor.Text(); ok {
+		return content, text == FilterName
+	}
+	code, _ := descriptor.Uint64()
+	return content, code == filterCode || name == FilterName
 }

@@ -99,7 +99,7 @@ func TestStartOf(t *testing.T) {
 	}{
 		"other filter":     {codec.NewMap(codec.Symbol("apache.org:no-local-filter:list"), codec.Described(codec.Ulong(0x468C00000003), codec.List())), "is not known"},
 		"other descriptor": {codec.NewMap(name, codec.Described(codec.Symbol("x"), selector)), "is not known"},
-		"not a string":     {codec.NewMap(name, codec.Described(name, codec.Int(1))), "is a int instead of a string"},
+		"not a string":     {codec.NewMap(name, codec.Described(name, codec.Int(1))), "is of type int instead of string"},
 		"twice":            {codec.NewMap(name, codec.Described(name, selector), codec.Symbol("x"), codec.Described(codec.Ulong(77567109365764), selector)), "twice"},
 		"bad selector":     {codec.NewMap(name, codec.Described(name, codec.String("x"))), "the accepted forms are"},
 	} {

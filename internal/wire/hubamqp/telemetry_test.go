@@ -140,10 +140,10 @@ func TestRefuseTelemetry(t *testing.T) {
 		code causeway.Code
 		part string
 	}{
-		"decimal":             {app(codec.Decimal32(1)), causeway.ArgumentInvalid, `application property "k" is a decimal32`},
+		"decimal":             {app(codec.Decimal32(1)), causeway.ArgumentInvalid, `application property "k" is of type decimal32`},
 		"sequence":            {codec.Message{Body: codec.Sequences(codec.List())}, causeway.ArgumentInvalid, "the body is a sequence"},
-		"value, int":          {codec.Message{Body: codec.ValueBody(codec.Int(1))}, causeway.ArgumentInvalid, "the body is a int"},
-		"value, map":          {codec.Message{Body: codec.ValueBody(text("a", "b").Value())}, causeway.ArgumentInvalid, "the body is a map"},
+		"value, int":          {codec.Message{Body: codec.ValueBody(codec.Int(1))}, causeway.ArgumentInvalid, "the body is of type int"},
+		"value, map":          {codec.Message{Body: codec.ValueBody(text("a", "b").Value())}, causeway.ArgumentInvalid, "the body is of type map"},
 		"too many properties": {codec.Message{ApplicationProperties: many.Map()}, causeway.ArgumentInvalid, "more than 512 application properties"},
 		"too large":           {codec.Message{Body: codec.Data(make([]byte, causeway.MaxMessageSize+1))}, causeway.MessageTooLarge, "262145"},
 		"too large with properties": {

@@ -100,7 +100,7 @@ func TestRefuseTwinRequest(t *testing.T) {
 	_, err = hubamqp.DecodeTwinRequest(new(hubamqp.Scratch), wire(t, codec.Message{
 		MessageAnnotations: symbols(s("operation"), s("GET")), Properties: codec.Properties{CorrelationID: s("c")}, Body: codec.ValueBody(codec.Int(1)),
 	}))
-	wantErr(t, err, causeway.ArgumentInvalid, "the body is a int")
+	wantErr(t, err, causeway.ArgumentInvalid, "the body is of type int")
 }
 
 func TestTwinRequestRoundTrip(t *testing.T) {
