@@ -1,0 +1,90 @@
+package amqp
+
+import (
+	"slices"
+	"time"
+
+	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/internal/wire/hubamqp"
+)
+
+// arm sets the connection's one timer to the next time that something of its
+// claims is due; c.mu is held. Sessions of devices end by themselves: the hub
+// watches over them.
+func (c *conn) arm() {
+	if c.over || c.ending || c.host == "" {
+		return
+	}
+	now := time.Now()
+	c.beLonely(now)
+	var next time.Time
+	sooner := func(at time.Time) {
+		if !at.IsZero() && (next.IsZero() || at.Before(next)) {
+			next = at
+		}
+	}
+	sooner(c.until)
+	for i := range c.tokens {
+		sooner(c.tokens[i].expires)
+	}
+	for i := range c.grants {
+		sooner(c.grants[i].expires)
+	}
+	if !c.lonely.IsZero() {
+		sooner(c.lonely.Add(c.v.limits.Unclaimed))
+	}
+	switch {
+	case next.IsZero():
+		if c.alarm != nil {
+			c.alarm.Stop()
+		}
+	case c.alarm == nil:
+		c.alarm = time.AfterFunc(next.Sub(now), c.ring)
+	default:
+		c.alarm.Reset(next.Sub(now))
+	}
+}
+
+// beLonely notes since when the client has shown nothing; c.mu is held.
+func (c *conn) beLonely(now time.Time) {
+	switch {
+	case len(c.tokens)+len(c.grants)+len(c.devices) > 0 || c.certified:
+		c.lonely = time.Time{}
+	case c.lonely.IsZero():
+		c.lonely = now
+	}
+}
+
+// ring does what is due.
+func (c *conn) ring() {
+	now := time.Now()
+	c.mu.Lock()
+	if c.over || c.ending {
+		c.mu.Unlock()
+		return
+	}
+	expired := !c.until.IsZero() && !c.until.After(now)
+	unclaimed := !c.lonely.IsZero() && !c.lonely.Add(c.v.limits.Unclaimed).After(now)
+	c.tokens = slices.DeleteFunc(c.tokens, func(t token) bool { return !valid(now, t.expires) })
+	had := len(c.grants)
+	c.grants = slices.DeleteFunc(c.grants, func(g grant) bool { return !valid(now, g.expires) })
+	var over []*binding
+	if len(c.grants) < had {
+		over = c.uncovered(now)
+	}
+	c.ending = expired || unclaimed
+	c.arm()
+	w := c.w
+	c.mu.Unlock()
+	closeBindings(over)
+	switch {
+	case expired:
+		c.setCause(ReasonExpired, nil)
+		w.Close(hubamqp.NewCondition(hubamqp.Unauthorized, causeway.IotHubUnauthorized,
+			"the token has expired; connect again with a new one"))
+	case unclaimed:
+		c.setCause(ReasonUnclaimed, nil)
+		w.Close(hubamqp.NewCondition(hubamqp.Unauthorized, causeway.IotHubUnauthorized,
+			"no token was put and no link attached in time"))
+	}
+}

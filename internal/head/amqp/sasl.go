@@ -1,0 +1,113 @@
+package amqp
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/internal/core/auth"
+	wire "github.com/causeway-iot/causeway/wire/amqp"
+)
+
+// mechanisms are what is offered in a SASL dialogue. Clients may do without one.
+func mechanisms() []wire.Mechanism {
+	// With these nothing is proven yet.
+	silent := func(*wire.Conn) wire.Dialogue {
+		return func([]byte) ([]byte, bool, error) { return nil, true, nil }
+	}
+	return []wire.Mechanism{
+		{Name: "MSSBCBS", Start: silent},
+		{Name: "ANONYMOUS", Start: silent},
+		{Name: "PLAIN", Start: startPlain},
+		{Name: "EXTERNAL", Start: startExternal},
+	}
+}
+
+// startExternal lets in who has a certificate, which the links are judged by.
+func startExternal(w *wire.Conn) wire.Dialogue {
+	return func([]byte) ([]byte, bool, error) {
+		if len(certificates(w)) == 0 {
+			return nil, false, errors.New("EXTERNAL without a certificate")
+		}
+		return nil, true, nil
+	}
+}
+
+// login is a user name and a password.
+type login struct {
+	user   auth.Login
+	secret causeway.Secret
+}
+
+// startPlain takes a user name and a password (RFC 4616).
+func startPlain(w *wire.Conn) wire.Dialogue {
+	c := w.Handler().(*conn)
+	return func(response []byte) ([]byte, bool, error) {
+		if response == nil {
+			return nil, false, nil // an empty challenge asks for it
+		}
+		parts := bytes.Split(response, []byte{0})
+		if len(parts) != 3 {
+			return nil, false, errors.New("PLAIN response is not of three parts")
+		}
+		user, err := auth.ParseLogin(string(parts[1]))
+		if err != nil {
+			return nil, false, err
+		}
+		l := &login{user: user, secret: causeway.Secret(parts[2])}
+		hub, host, err := c.resolve(w, user.Hub)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.w = w
+		if err != nil {
+			c.login = l // the open will say
+			return nil, true, nil
+		}
+		c.hub, c.host = hub, host
+		c.mu.Unlock()
+		err = c.verifyLogin(l)
+		c.mu.Lock()
+		if err != nil {
+			return nil, false, err
+		}
+		return nil, true, nil
+	}
+}
+
+// verifyLogin takes what a user name and its password prove. The connection ends
+// with it.
+func (c *conn) verifyLogin(l *login) error {
+	var expires time.Time
+	var err error
+	switch {
+	case l.user.Policy == "":
+		ctx, cancel := context.WithTimeout(c.v.life, causeway.ConnectDeadline)
+		defer cancel()
+		var t token
+		if t, err = c.verifyToken(ctx, l.user.Device, l.user.Module, l.secret); err == nil {
+			expires = t.expires
+			err = c.keepToken(t)
+		}
+	default:
+		g := grant{policy: l.user.Policy, secret: l.secret, key: l.user.Hub == ""}
+		var a auth.Grant
+		if a, err = c.verifyGrant(&g); err == nil && a.Policy != l.user.Policy {
+			err = auth.Unauthorized("amqp.sasl", fmt.Errorf("%w: the token is of policy %q", auth.ErrPolicy, a.Policy))
+		}
+		if err == nil {
+			expires = g.expires
+			err = c.keepGrant(g)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	c.admit()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.until = expires
+	return nil
+}

@@ -1,0 +1,226 @@
+package amqp
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"crypto/rand"
+
+	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/internal/obs"
+	"github.com/causeway-iot/causeway/internal/wire/hubamqp"
+	wire "github.com/causeway-iot/causeway/wire/amqp"
+	"github.com/causeway-iot/causeway/wire/amqp/codec"
+)
+
+// twinRequest is a request of the client for its twin. It has memory of its own.
+type twinRequest struct {
+	op          hubamqp.TwinOp
+	correlation codec.Value
+	version     int64 // expected by a patch, 0 for any
+	body        []byte
+	err         error // what is wrong with it
+}
+
+// twinQueue is the requests that wait. A goroutine answers them one by one for
+// as long as there are any. It is guarded by the device's mutex.
+type twinQueue struct {
+	waiting  []twinRequest
+	bytes    int // of their bodies
+	answered int // since credit was given last
+	running  bool
+}
+
+// askTwin queues a request.
+func (d *device) askTwin(r *wire.Receiver, dl wire.Delivery) {
+	var s hubamqp.Scratch
+	p, err := hubamqp.DecodeTwinRequest(&s, dl.Payload)
+	q := twinRequest{op: p.Op, correlation: p.Correlation.Clone(), version: p.Version, body: bytes.Clone(p.Body), err: err}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case err != nil && p.Correlation.IsNull():
+	case d.over != nil:
+		return
+	case d.out(hubamqp.KindTwin) == nil:
+		err = causeway.Errorf(causeway.InvalidOperation, "amqp.twin", "no link is attached on which the request could be answered")
+	default:
+		if err != nil {
+			d.c.v.refused(reasonOfMessage(err), d.c, "twin request", err)
+		}
+		d.queueTwin(q)
+		if !dl.Settled {
+			r.Settle(dl.ID, codec.Accepted())
+		}
+		return
+	}
+	d.c.v.refused(reasonOfMessage(err), d.c, "twin request", err)
+	reject(r, dl, err)
+	d.regrant() // it took credit
+}
+
+// queueTwin adds a request; d.mu is held. Its body is left out when too much
+// waits already.
+func (d *device) queueTwin(r twinRequest) {
+	if d.twins == nil {
+		d.twins = &twinQueue{}
+	}
+	q := d.twins
+	if len(q.waiting) > 0 && q.bytes+len(r.body) > maxTwinBytes {
+		r.body = nil
+		r.err = causeway.Errorf(causeway.ThrottlingException, "amqp.twin", "too many twin requests wait to be answered; try again in a moment")
+	}
+	q.waiting = append(q.waiting, r)
+	q.bytes += len(r.body)
+	if !q.running && d.c.enter() {
+		q.running = true
+		go d.answerTwins(q)
+	}
+}
+
+// regrant gives the credit for requests that were answered, once it is much;
+// d.mu is held.
+func (d *device) regrant() {
+	l := d.in(hubamqp.KindTwin)
+	if l == nil {
+		return
+	}
+	if d.twins == nil {
+		d.twins = &twinQueue{}
+	}
+	q := d.twins
+	most := d.c.v.limits.TwinRequests
+	if q.answered++; q.answered >= (most+1)/2 {
+		q.answered = 0
+		l.r.Grant(uint32(max(most-len(q.waiting), 0)))
+	}
+}
+
+// answerTwins answers requests until there are none.
+func (d *device) answerTwins(q *twinQueue) {
+	defer d.c.leave()
+	for {
+		d.mu.Lock()
+		if d.twins != q || len(q.waiting) == 0 {
+			q.waiting, q.running = nil, false
+			d.mu.Unlock()
+			return
+		}
+		r := q.waiting[0]
+		q.waiting[0] = twinRequest{}
+		q.waiting = q.waiting[1:]
+		q.bytes -= len(r.body)
+		d.mu.Unlock()
+
+		p := d.answerTwin(&r)
+
+		d.mu.Lock()
+		l := d.out(hubamqp.KindTwin)
+		if d.twins == q {
+			d.regrant()
+		}
+		d.mu.Unlock()
+		if l == nil {
+			continue
+		}
+		b := hubamqp.AppendTwinResponse(getChunk(), p)
+		err := d.c.send(d.c.v.life, l.s, b)
+		putChunk(b)
+		if err != nil {
+			d.c.v.log.Debug("a twin answer was not taken", obs.KeyID, d.id, obs.KeyError, err)
+			continue
+		}
+		d.c.v.countOut(len(p.Body))
+	}
+}
+
+// answerTwin does what a request asks for and returns the answer.
+func (d *device) answerTwin(r *twinRequest) hubamqp.TwinResponse {
+	p := hubamqp.TwinResponse{Correlation: r.correlation, Status: 200}
+	err := r.err
+	if err == nil {
+		switch r.op {
+		case hubamqp.TwinGet:
+			var t causeway.Twin
+			if t, err = d.session.Twin(d.c.v.life); err == nil {
+				p.Body = twinBody(t)
+			}
+		case hubamqp.TwinPatch:
+			p.Status = 204
+			p.Version, err = d.session.Report(d.c.v.life, causeway.Patch{Properties: r.body, Version: r.version})
+		default:
+			err = d.subscribe(r.op == hubamqp.TwinSubscribe)
+		}
+	}
+	if err != nil {
+		p.Version = 0
+		p.Status, p.Body = twinError(err)
+		if p.Status >= 500 {
+			d.c.v.log.Warn("twin request failed", obs.KeyID, d.id, obs.KeyError, err)
+		}
+	}
+	return p
+}
+
+// subscribe begins or ends the hand-over of desired changes.
+func (d *device) subscribe(on bool) error {
+	d.mu.Lock()
+	// The link may have gone while the request waited, and its end ends this too.
+	d.subscribed = on && d.in(hubamqp.KindTwin) != nil && d.out(hubamqp.KindTwin) != nil
+	d.mu.Unlock()
+	return d.listen(false)
+}
+
+// Desired hands a change of desired properties to the client: part of
+// causeway.Device. A client that does not take it in time is hung up by the hub.
+func (d *device) Desired(ctx context.Context, p causeway.Patch) error {
+	d.mu.Lock()
+	l := d.out(hubamqp.KindTwin)
+	subscribed := d.subscribed
+	d.mu.Unlock()
+	if l == nil || !subscribed {
+		return nil
+	}
+	b := hubamqp.AppendDesired(getChunk(), p.Version, p.Properties)
+	defer putChunk(b)
+	if err := d.c.send(ctx, l.s, b); err != nil {
+		if errors.Is(err, wire.ErrDetached) || errors.Is(err, wire.ErrEnded) || errors.Is(err, wire.ErrClosed) {
+			return nil // nobody listens any more
+		}
+		return err
+	}
+	d.c.v.countOut(len(p.Properties))
+	return nil
+}
+
+// twinBody is the device's view: the two sections, nothing else.
+func twinBody(t causeway.Twin) []byte {
+	b := make([]byte, 0, len(t.Desired)+len(t.Reported)+len(`{"desired":,"reported":}`))
+	b = append(b, `{"desired":`...)
+	b = append(b, t.Desired...)
+	b = append(b, `,"reported":`...)
+	b = append(b, t.Reported...)
+	return append(b, '}')
+}
+
+// twinError is the status and the body of a refused request. Clients read the
+// message in the body.
+func twinError(err error) (status int, body []byte) {
+	code := causeway.CodeOf(err)
+	if status = code.HTTPStatus(); status < 400 || status > 599 {
+		code, status = causeway.ServerError, 500
+	}
+	body, mErr := json.Marshal(struct {
+		ErrorCode    int    `json:"errorCode"`
+		TrackingID   string `json:"trackingId"`
+		Message      string `json:"message"`
+		TimestampUTC string `json:"timestampUtc"`
+	}{int(code), rand.Text(), causeway.MessageOf(err), time.Now().UTC().Format("2006-01-02T15:04:05.000Z")})
+	if mErr != nil {
+		return 500, []byte(`{"errorCode":500001,"message":"internal error"}`)
+	}
+	return status, body
+}
