@@ -25,6 +25,7 @@ const (
 	steady            = 30 * time.Second // a connection that lasted this long ends the back-off
 	pingTimeout       = 30 * time.Second // for the answer to a ping
 	closeGrace        = 5 * time.Second  // for handlers and the last bytes when closing
+	renewal           = 17               // twentieths of a token's life after which it is renewed
 	workQueue         = 64               // deliveries that wait for a handler; when full, desired changes are read again later and commands left to redelivery
 )
 
@@ -33,6 +34,10 @@ var (
 	ErrClosed  = errors.New("device client: closed")
 	ErrOffline = errors.New("device client: not connected")
 )
+
+// ErrReject, wrapped by what a handler of commands returns, rejects a command
+// for good: the hub does not deliver it again.
+var ErrReject = errors.New("device client: command rejected")
 
 // DeviceOptions say who a device is and what it does with what it receives.
 // Handlers are called as soon as the device is connected; one without a handler
@@ -47,15 +52,24 @@ type DeviceOptions struct {
 	Certificate *tls.Certificate
 	// ModelID announces a digital twin model.
 	ModelID string
-	// WebSocket talks MQTT over a WebSocket on the HTTPS port.
+	// Transport is MQTT, MQTTWS, AMQP or AMQPWS of package causeway; "" is MQTT.
+	Transport causeway.Transport
+	// WebSocket talks over a WebSocket on the HTTPS port: it makes MQTTWS of
+	// MQTT, and AMQPWS of AMQP.
 	WebSocket bool
+	// Pool shares its connections among devices that talk AMQP and prove
+	// themselves with keys. Nil is a connection of the device's own. The
+	// network is that of the pool's options, and Transport is the pool's.
+	Pool *Pool
 	// CleanSession forgets subscriptions between connections. Commands wait in
-	// the hub in either case.
+	// the hub in either case. AMQP has no such sessions.
 	CleanSession bool
 
 	// Commands gets cloud-to-device messages, one after the other. A command
-	// is acknowledged when it returns nil; otherwise the hub delivers it again
-	// once its lock has ended. MQTT cannot reject.
+	// is completed when it returns nil and rejected when it returns an error
+	// that wraps ErrReject. After any other error the hub delivers it again: over
+	// AMQP at once, and counts that; over MQTT, which has no word for that nor
+	// for rejecting, once its lock has ended.
 	Commands func(ctx context.Context, m *causeway.Message) error
 	// Methods answers direct methods, several at once. An error becomes status
 	// 500 with its text.
@@ -68,13 +82,14 @@ type DeviceOptions struct {
 	// not block.
 	Online func(err error)
 
-	// InFlight bounds unacknowledged messages; senders wait at the bound.
-	// 0 means DefaultInFlight.
+	// InFlight bounds unacknowledged messages, batches counting as one; senders
+	// wait at the bound. 0 means DefaultInFlight.
 	InFlight int
 	// KeepAlive is the time between pings, 0 for DefaultKeepAlive.
 	KeepAlive time.Duration
 	// TokenLifetime is how long signed tokens are valid, 0 for TokenLifetime.
-	// The device reconnects with a new one before it ends.
+	// Before one ends the device hands the hub a new one; over MQTT it
+	// reconnects for that.
 	TokenLifetime time.Duration
 	// MaxBackOff bounds the time between attempts to reconnect, 0 for
 	// DefaultMaxBackOff.
@@ -91,6 +106,8 @@ type Device struct {
 	cs   sas.ConnectionString
 	log  *slog.Logger
 
+	transport transport
+
 	ctx    context.Context // the device's life
 	cancel context.CancelFunc
 	all    sync.WaitGroup // every goroutine of the device
@@ -100,11 +117,9 @@ type Device struct {
 	behind atomic.Bool    // a desired change was dropped; read the twin
 
 	mu          sync.Mutex
-	cur         *link // nil while not connected
-	ids         packetIDs
+	cur         link // nil while not connected
 	pending     pending
 	replies     map[string]chan twinReply
-	subacks     map[uint16]chan bool
 	twinWanted  bool  // twin responses are subscribed to, or will be at the next connect
 	lastDesired int64 // version last given to Desired
 	rid         uint64
@@ -120,15 +135,17 @@ func Connect(ctx context.Context, o DeviceOptions) (*Device, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := d.open(ctx)
+	d.ctx, d.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	l, err := d.transport.open(ctx)
 	if err != nil {
+		d.cancel()
+		d.all.Wait()
 		return nil, fmt.Errorf("connect %s: %w", d.id, err)
 	}
-	d.ctx, d.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	d.all.Go(func() { d.stay(l) })
 	d.all.Go(d.handle)
 	select {
-	case ok := <-l.ready:
+	case ok := <-l.ready():
 		if !ok {
 			return nil, errors.Join(fmt.Errorf("connect %s: the hub refused a subscription, or ended the connection", d.id), d.Close())
 		}
@@ -152,12 +169,15 @@ func newDevice(o DeviceOptions) (*Device, error) {
 		return nil, errors.New("connection string: HostName or DeviceId is missing")
 	}
 	d := &Device{
-		o: o, cs: cs, log: o.Options.log(), replies: map[string]chan twinReply{}, subacks: map[uint16]chan bool{},
+		o: o, cs: cs, log: o.Options.log(), replies: map[string]chan twinReply{},
 		id: causeway.Identity{Device: cs.DeviceID, Module: cs.ModuleID},
 	}
 	d.host, _ = splitHost(cs.HostName)
 	if d.o.Address == "" {
 		d.o.Address = cs.GatewayHostName
+	}
+	if err := d.choose(); err != nil {
+		return nil, err
 	}
 	switch {
 	case cs.SharedAccessKey != "":
@@ -187,6 +207,30 @@ func newDevice(o DeviceOptions) (*Device, error) {
 	d.calls = make(chan struct{}, causeway.MaxInflightMethods)
 	d.twinWanted = o.Desired != nil
 	return d, nil
+}
+
+// choose makes the transport.
+func (d *Device) choose() error {
+	switch d.o.Transport {
+	case "", causeway.MQTT, causeway.MQTTWS:
+		if d.o.Pool == nil {
+			d.transport = &mqttTransport{d: d, subacks: map[uint16]chan bool{}}
+			return nil
+		}
+		if d.o.Transport != "" {
+			return errors.New("device options: a pool shares connections that talk AMQP")
+		}
+	case causeway.AMQP, causeway.AMQPWS:
+	default:
+		return fmt.Errorf("device options: transport %q is not one of %s, %s, %s and %s", d.o.Transport, causeway.MQTT, causeway.MQTTWS, causeway.AMQP, causeway.AMQPWS)
+	}
+	t, err := newAMQPTransport(d)
+	d.transport = t
+	return err
+}
+
+func (d *Device) overWebSocket() bool {
+	return d.o.WebSocket || d.o.Transport == causeway.MQTTWS || d.o.Transport == causeway.AMQPWS
 }
 
 // Identity returns who the device is. Its Hub is empty: a client knows host
@@ -224,9 +268,9 @@ func (d *Device) Close() error {
 	return nil
 }
 
-// proof returns the password of CONNECT and when it ends; a zero time does not
-// end as far as we know.
-func (d *Device) proof(now time.Time) (password string, expires time.Time) {
+// proof returns the token of the device and when it ends; a zero time does not
+// end as far as we know. Who proves itself with a certificate has none.
+func (d *Device) proof(now time.Time) (token string, expires time.Time) {
 	switch {
 	case d.key != nil:
 		expires = now.Add(d.o.TokenLifetime)
@@ -239,6 +283,10 @@ func (d *Device) proof(now time.Time) (password string, expires time.Time) {
 		return d.cs.SharedAccessSignature, time.Time{}
 	}
 }
+
+// renewAfter returns how long to wait before renewing a token that is valid for
+// so long.
+func renewAfter(left time.Duration) time.Duration { return left * renewal / 20 }
 
 // DeviceName returns the device or device/module that the connection string
 // names, "" when it cannot be read.

@@ -3,13 +3,10 @@ package client
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strconv"
 
 	"github.com/causeway-iot/causeway"
-	"github.com/causeway-iot/causeway/internal/wire/mqtt"
-	"github.com/causeway-iot/causeway/internal/wire/topic"
 )
 
 // twinReply is the hub's answer to a twin request.
@@ -21,7 +18,7 @@ type twinReply struct {
 
 // Twin returns the device's twin.
 func (d *Device) Twin(ctx context.Context) (causeway.Twin, error) {
-	r, err := d.twinRequest(ctx, "get twin", func(rid string) []byte { return topic.AppendTwinGet(nil, rid) }, nil)
+	r, err := d.twinRequest(ctx, "get twin", nil)
 	if err != nil {
 		return causeway.Twin{}, err
 	}
@@ -50,24 +47,33 @@ func (d *Device) Twin(ctx context.Context) (causeway.Twin, error) {
 // Codes: DeserializationError, ArgumentInvalid (keys, depth, size),
 // ThrottlingException.
 func (d *Device) Report(ctx context.Context, properties []byte) (version int64, err error) {
-	r, err := d.twinRequest(ctx, "report", func(rid string) []byte { return topic.AppendTwinPatch(nil, rid, 0) }, properties)
+	if properties == nil {
+		properties = []byte{} // the hub says what is wrong with it
+	}
+	r, err := d.twinRequest(ctx, "report", properties)
 	return r.version, err
 }
 
-// twinRequest publishes a request and waits for the answer. It is not repeated
-// when the connection is lost, since a patch is not always idempotent: the
-// error is ErrOffline then.
-func (d *Device) twinRequest(ctx context.Context, op string, topicFor func(rid string) []byte, body []byte) (twinReply, error) {
+// twinRequest sends a request, a patch unless that is nil, and waits for the
+// answer. It is not repeated when the connection is lost, since a patch is not
+// always idempotent: the error is ErrOffline then.
+func (d *Device) twinRequest(ctx context.Context, op string, patch []byte) (twinReply, error) {
 	if err := d.wantTwin(ctx); err != nil {
 		return twinReply{}, fmt.Errorf("%s: %w", op, err)
 	}
-	answer := make(chan twinReply, 1)
 	d.mu.Lock()
 	l := d.cur
+	d.mu.Unlock()
 	if l == nil {
-		d.mu.Unlock()
 		return twinReply{}, fmt.Errorf("%s: %w", op, ErrOffline)
 	}
+	return d.ask(ctx, op, func(rid string) error { return l.twin(ctx, rid, patch) })
+}
+
+// ask sends a request with an id of its own and waits for what replied is given.
+func (d *Device) ask(ctx context.Context, op string, send func(rid string) error) (twinReply, error) {
+	answer := make(chan twinReply, 1)
+	d.mu.Lock()
 	d.rid++
 	rid := strconv.FormatUint(d.rid, 10) // numbers: some hubs and gateways take nothing else
 	d.replies[rid] = answer
@@ -77,12 +83,7 @@ func (d *Device) twinRequest(ctx context.Context, op string, topicFor func(rid s
 		delete(d.replies, rid)
 		d.mu.Unlock()
 	}()
-	pub := mqtt.Publish{Topic: string(topicFor(rid)), Payload: body}
-	b, err := pub.Append(nil, mqtt.V311)
-	if err != nil {
-		return twinReply{}, fmt.Errorf("%s: %w", op, err)
-	}
-	if err := l.writeWait(ctx, b); err != nil {
+	if err := send(rid); err != nil {
 		return twinReply{}, fmt.Errorf("%s: %w", op, err)
 	}
 	select {
@@ -95,7 +96,7 @@ func (d *Device) twinRequest(ctx context.Context, op string, topicFor func(rid s
 		}
 		return r, nil
 	case <-ctx.Done():
-		return twinReply{}, fmt.Errorf("%s: %w", op, ctx.Err())
+		return twinReply{}, fmt.Errorf("%s: %w", op, context.Cause(ctx))
 	case <-d.ctx.Done():
 		return twinReply{}, ErrClosed
 	}
@@ -128,43 +129,17 @@ func (d *Device) replied(rid string, r twinReply) {
 	}
 }
 
-var errNoTwin = errors.New("the hub refused the subscription to twin answers")
-
-// wantTwin subscribes to the answers of twin requests the first time. Devices
-// that never ask for their twin do not pay for it.
+// wantTwin has the answers of twin requests arrive the first time. Devices that
+// never ask for their twin do not pay for it.
 func (d *Device) wantTwin(ctx context.Context) error {
 	d.mu.Lock()
-	if d.twinWanted || d.cur == nil {
-		// If it is not connected now, the next connect subscribes.
-		d.twinWanted = true
-		d.mu.Unlock()
-		return nil
+	l := d.cur
+	if l == nil {
+		d.twinWanted = true // for the next connection
 	}
-	granted := make(chan bool, 1)
-	s := mqtt.Subscribe{ID: d.newID(), Subscriptions: []mqtt.Subscription{{Filter: topic.TwinResponseFilter}}}
-	b, err := s.Append(nil, mqtt.V311)
-	if err != nil {
-		d.mu.Unlock()
-		return err
-	}
-	d.subacks[s.ID] = granted
-	d.cur.write(b)
 	d.mu.Unlock()
-	select {
-	case ok, open := <-granted:
-		if !open {
-			return ErrOffline
-		}
-		if !ok {
-			return errNoTwin
-		}
-		d.mu.Lock()
-		d.twinWanted = true
-		d.mu.Unlock()
+	if l == nil {
 		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-d.ctx.Done():
-		return ErrClosed
 	}
+	return l.wantTwin(ctx)
 }

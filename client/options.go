@@ -16,6 +16,7 @@ import (
 const (
 	DefaultHTTPSPort = 443
 	DefaultMQTTPort  = 8883
+	DefaultAMQPPort  = 5671
 )
 
 // Limits and times of the clients.
@@ -32,7 +33,8 @@ type Options struct {
 	// with a local authority prints the path of its certificate, see LoadCA.
 	RootCAs *x509.CertPool
 	// Ports other than the default ones.
-	HTTPSPort, MQTTPort int
+	// Ports other than the default ones.
+	HTTPSPort, MQTTPort, AMQPPort int
 	// Address is the host to connect to when it is not the one in the
 	// connection string, for gateways and tests. The server's certificate
 	// must still name the host of the connection string.

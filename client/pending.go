@@ -1,26 +1,20 @@
 package client
 
-// outgoing is a QoS 1 message that waits for its acknowledgement. It keeps the
-// encoded packet, which is sent again when the connection is lost.
-type outgoing struct {
-	id         uint16
-	packet     []byte
-	done       func(error)
-	prev, next *outgoing
-}
-
 // pending holds the messages in flight in the order they were sent: MQTT wants
 // them resent in that order [MQTT-4.6.0-1].
 type pending struct {
-	byID        map[uint16]*outgoing
+	byID        map[uint16]*outgoing // those that have an id
 	first, last *outgoing
 }
 
 func (p *pending) add(o *outgoing) {
-	if p.byID == nil {
-		p.byID = make(map[uint16]*outgoing)
+	if o.id != 0 {
+		if p.byID == nil {
+			p.byID = make(map[uint16]*outgoing)
+		}
+		p.byID[o.id] = o
 	}
-	p.byID[o.id] = o
+	o.queued = true
 	o.prev = p.last
 	if p.last == nil {
 		p.first = o
@@ -33,10 +27,21 @@ func (p *pending) add(o *outgoing) {
 // take removes and returns the message with a packet id, nil when there is none.
 func (p *pending) take(id uint16) *outgoing {
 	o := p.byID[id]
-	if o == nil {
-		return nil
+	if o != nil {
+		p.remove(o)
 	}
-	delete(p.byID, id)
+	return o
+}
+
+// remove removes a message and reports whether it was there.
+func (p *pending) remove(o *outgoing) bool {
+	if !o.queued {
+		return false
+	}
+	o.queued = false
+	if o.id != 0 {
+		delete(p.byID, o.id)
+	}
 	if o.prev == nil {
 		p.first = o.next
 	} else {
@@ -48,13 +53,14 @@ func (p *pending) take(id uint16) *outgoing {
 		o.next.prev = o.prev
 	}
 	o.prev, o.next = nil, nil
-	return o
+	return true
 }
 
 func (p *pending) clear() []*outgoing {
 	var all []*outgoing
 	for o := p.first; o != nil; o = p.first {
-		all = append(all, p.take(o.id))
+		p.remove(o)
+		all = append(all, o)
 	}
 	return all
 }

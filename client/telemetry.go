@@ -3,10 +3,9 @@ package client
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"github.com/causeway-iot/causeway"
-	"github.com/causeway-iot/causeway/internal/wire/mqtt"
-	"github.com/causeway-iot/causeway/internal/wire/topic"
 )
 
 // Send sends a message and returns when the hub has it on stable storage. It
@@ -30,42 +29,92 @@ func (d *Device) Send(ctx context.Context, m *causeway.Message) error {
 // will not happen any more. At most InFlight messages are under way: at the
 // bound SendAsync waits for one of them, or for ctx. m is not kept.
 func (d *Device) SendAsync(ctx context.Context, m *causeway.Message, done func(error)) error {
+	if err := d.slot(ctx); err != nil {
+		return err
+	}
+	o, err := d.transport.encode(m)
+	if err != nil {
+		<-d.slots
+		return fmt.Errorf("send: %w", err)
+	}
+	return d.queue(o, done)
+}
+
+// SendBatch sends messages and returns when the hub has all of them on stable
+// storage. Over AMQP they travel in as few transfers as can be, each of which
+// the hub takes or refuses as a whole; over MQTT one by one. The error is that
+// of the first that was refused; the others are sent all the same.
+func (d *Device) SendBatch(ctx context.Context, messages []causeway.Message) error {
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	var first error
+	note := func(err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if first == nil {
+			first = err
+		}
+	}
+	for len(messages) > 0 {
+		if err := d.slot(ctx); err != nil {
+			note(err)
+			break
+		}
+		o, n, err := d.transport.batch(messages)
+		if err != nil {
+			<-d.slots
+			note(fmt.Errorf("send: %w", err))
+			break
+		}
+		messages = messages[n:]
+		all.Add(1)
+		if err := d.queue(o, func(err error) { note(err); all.Done() }); err != nil {
+			all.Done()
+			note(err)
+			break
+		}
+	}
+	acked := make(chan struct{})
+	go func() { all.Wait(); close(acked) }()
+	select {
+	case <-acked:
+		return first
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// slot waits for room in flight.
+func (d *Device) slot(ctx context.Context) error {
 	select {
 	case d.slots <- struct{}{}:
+		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-d.ctx.Done():
 		return ErrClosed
 	}
-	pub := mqtt.Publish{Topic: string(topic.AppendTelemetry(nil, d.id, m)), Payload: m.Body, QoS: 1}
+}
 
+// queue puts a message in flight, for which there is a slot.
+func (d *Device) queue(o *outgoing, done func(error)) error {
+	o.done = done
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.ctx.Err() != nil {
 		<-d.slots
 		return ErrClosed
 	}
-	o := &outgoing{id: d.newID(), done: done}
-	pub.ID = o.id
-	var err error
-	if o.packet, err = pub.Append(make([]byte, 0, mqtt.MaxHeader+4+len(pub.Topic)+len(m.Body)), mqtt.V311); err != nil {
-		<-d.slots
-		return fmt.Errorf("send: %w", err)
-	}
+	d.transport.number(o)
 	d.pending.add(o)
 	if d.cur != nil {
-		d.cur.write(o.packet) // a failure ends the link; the next one sends it again
+		d.cur.send(o)
 	}
 	return nil
 }
 
-// newID returns a free packet id. The caller holds d.mu.
-func (d *Device) newID() uint16 {
-	return d.ids.next(func(id uint16) bool { return d.pending.byID[id] != nil || d.subacks[id] != nil })
-}
-
-// Post sends a message without any guarantee (QoS 0) and returns once it was
-// handed to the connection; ErrOffline when there is none.
+// Post sends a message without any guarantee (QoS 0, or settled) and returns once
+// it was handed to the connection; ErrOffline when there is none.
 func (d *Device) Post(ctx context.Context, m *causeway.Message) error {
 	d.mu.Lock()
 	l := d.cur
@@ -73,12 +122,7 @@ func (d *Device) Post(ctx context.Context, m *causeway.Message) error {
 	if l == nil {
 		return ErrOffline
 	}
-	pub := mqtt.Publish{Topic: string(topic.AppendTelemetry(nil, d.id, m)), Payload: m.Body}
-	b, err := pub.Append(nil, mqtt.V311)
-	if err != nil {
-		return fmt.Errorf("post: %w", err)
-	}
-	return l.writeWait(ctx, b)
+	return l.post(ctx, m)
 }
 
 // Flush waits until everything sent so far is acknowledged or given up.
@@ -103,16 +147,7 @@ func (d *Device) Flush(ctx context.Context) error {
 	return nil
 }
 
-// acked ends the message that the hub has acknowledged.
-func (d *Device) acked(id uint16) {
-	d.mu.Lock()
-	o := d.pending.take(id)
-	d.mu.Unlock()
-	if o != nil { // an unknown id is the answer to a message sent twice
-		d.settle(o, nil)
-	}
-}
-
+// settle ends a message that is not in flight any more.
 func (d *Device) settle(o *outgoing, err error) {
 	<-d.slots
 	if o.done != nil {

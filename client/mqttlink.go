@@ -2,15 +2,11 @@ package client
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"sync"
 	"time"
-
-	"github.com/coder/websocket"
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/wire/mqtt"
@@ -19,38 +15,58 @@ import (
 
 // Bounds of a connection's memory.
 const (
-	maxPacket   = 1 << 20 // remaining length of a packet from the hub
-	maxUnsent   = 1 << 20 // bytes that wait to be written; senders wait above it
-	wsReadLimit = 2 << 20 // bytes of one WebSocket message
+	maxPacket = 1 << 20 // remaining length of a packet from the hub
+	maxUnsent = 1 << 20 // bytes that wait to be written; senders wait above it
 )
 
-// link is one connection to the hub.
-type link struct {
+// mqttTransport speaks MQTT.
+type mqttTransport struct {
+	d *Device
+
+	// Guarded by d.mu.
+	ids     packetIDs
+	subacks map[uint16]chan bool
+}
+
+var _ transport = (*mqttTransport)(nil)
+
+// newID returns a free packet id. The caller holds d.mu.
+func (t *mqttTransport) newID() uint16 {
+	return t.ids.next(func(id uint16) bool { return t.d.pending.byID[id] != nil || t.subacks[id] != nil })
+}
+
+// mqttLink is one connection that carries MQTT.
+type mqttLink struct {
+	t       *mqttTransport
+	d       *Device
 	conn    net.Conn
 	r       *mqtt.Reader
 	expires time.Time // of the token; zero = never
 	keep    time.Duration
 
-	mu     sync.Mutex
-	unsent []byte
-	err    error         // why it ended
-	wake   chan struct{} // the writer has something to do; capacity 1
-	room   chan struct{} // closed and renewed when unsent was written
-	done   chan struct{} // closed when the link has ended
-	ready  chan bool     // one value once the subscriptions were answered; capacity 1
+	mu      sync.Mutex
+	unsent  []byte
+	err     error         // why it ended
+	wake    chan struct{} // the writer has something to do; capacity 1
+	room    chan struct{} // closed and renewed when unsent was written
+	done    chan struct{} // closed when the link has ended
+	granted chan bool     // one value once the subscriptions were answered; capacity 1
 }
 
+var _ link = (*mqttLink)(nil)
+
 // open dials, says CONNECT and waits for CONNACK.
-func (d *Device) open(ctx context.Context) (*link, error) {
+func (t *mqttTransport) open(ctx context.Context) (link, error) {
+	d := t.d
 	ctx, cancel := context.WithTimeout(ctx, DialTimeout)
 	defer cancel()
-	conn, err := d.transport(ctx)
+	conn, err := d.stream(ctx)
 	if err != nil {
 		return nil, err
 	}
 	// The handshake below reads and writes without a context.
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
-	l, err := d.greet(conn)
+	l, err := t.greet(conn)
 	if !stop() && err == nil {
 		err = ctx.Err()
 	}
@@ -64,50 +80,9 @@ func (d *Device) open(ctx context.Context) (*link, error) {
 	return l, nil
 }
 
-// transport opens the stream that carries MQTT.
-func (d *Device) transport(ctx context.Context) (net.Conn, error) {
-	cfg := d.o.Options.tls(d.host)
-	if d.o.Certificate != nil {
-		cfg.Certificates = []tls.Certificate{*d.o.Certificate}
-	}
-	_, hostPort := splitHost(d.cs.HostName)
-	if d.o.WebSocket {
-		port := d.o.HTTPSPort
-		if port == 0 {
-			port = hostPort
-		}
-		return d.webSocket(ctx, cfg, d.o.address(d.host, port, DefaultHTTPSPort))
-	}
-	raw, err := d.o.dial(ctx, "tcp", d.o.address(d.host, d.o.MQTTPort, DefaultMQTTPort))
-	if err != nil {
-		return nil, err
-	}
-	conn := tls.Client(raw, cfg)
-	if err := conn.HandshakeContext(ctx); err != nil {
-		raw.Close()
-		return nil, fmt.Errorf("TLS with %s: %w", raw.RemoteAddr(), err)
-	}
-	return conn, nil
-}
-
-func (d *Device) webSocket(ctx context.Context, cfg *tls.Config, addr string) (net.Conn, error) {
-	u := "wss://" + addr + "/$iothub/websocket"
-	if d.o.Certificate == nil {
-		u += "?iothub-no-client-cert=true"
-	}
-	tr := &http.Transport{DialContext: d.o.dial, TLSClientConfig: cfg, TLSHandshakeTimeout: DialTimeout, Proxy: http.ProxyFromEnvironment}
-	ws, _, err := websocket.Dial(ctx, u, &websocket.DialOptions{ //nolint:bodyclose // the library closes it
-		HTTPClient: &http.Client{Transport: tr}, Subprotocols: []string{"mqtt"}, Host: d.host,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("WebSocket to %s: %w", addr, err)
-	}
-	ws.SetReadLimit(wsReadLimit)
-	return websocket.NetConn(context.WithoutCancel(ctx), ws, websocket.MessageBinary), nil
-}
-
 // greet exchanges CONNECT and CONNACK.
-func (d *Device) greet(conn net.Conn) (*link, error) {
+func (t *mqttTransport) greet(conn net.Conn) (*mqttLink, error) {
+	d := t.d
 	password, expires := d.proof(time.Now())
 	user := topic.Username{
 		Host: d.host, Device: d.id.Device, Module: d.id.Module,
@@ -137,9 +112,9 @@ func (d *Device) greet(conn net.Conn) (*link, error) {
 	if ack.Code != mqtt.Accepted {
 		return nil, refusal(ack.Code)
 	}
-	return &link{
-		conn: conn, r: r, expires: expires, keep: d.o.KeepAlive,
-		wake: make(chan struct{}, 1), room: make(chan struct{}), done: make(chan struct{}), ready: make(chan bool, 1),
+	return &mqttLink{
+		t: t, d: d, conn: conn, r: r, expires: expires, keep: d.o.KeepAlive,
+		wake: make(chan struct{}, 1), room: make(chan struct{}), done: make(chan struct{}), granted: make(chan bool, 1),
 	}, nil
 }
 
@@ -159,7 +134,7 @@ func refusal(code mqtt.Reason) error {
 }
 
 // write queues b without waiting; the order of calls is the order on the wire.
-func (l *link) write(b []byte) {
+func (l *mqttLink) write(b []byte) {
 	l.mu.Lock()
 	if l.err == nil {
 		l.unsent = append(l.unsent, b...)
@@ -173,7 +148,7 @@ func (l *link) write(b []byte) {
 
 // writeWait is write for packets that nothing else bounds: it waits while too
 // much is unsent.
-func (l *link) writeWait(ctx context.Context, b []byte) error {
+func (l *mqttLink) writeWait(ctx context.Context, b []byte) error {
 	for {
 		l.mu.Lock()
 		full, room, err := len(l.unsent) > maxUnsent, l.room, l.err
@@ -195,7 +170,7 @@ func (l *link) writeWait(ctx context.Context, b []byte) error {
 }
 
 // end closes the link; the first reason counts.
-func (l *link) end(reason error) {
+func (l *mqttLink) end(reason error) {
 	l.mu.Lock()
 	first := l.err == nil
 	if first {
@@ -209,7 +184,7 @@ func (l *link) end(reason error) {
 }
 
 // goodbye writes what is unsent and a DISCONNECT, and ends the link.
-func (l *link) goodbye(grace time.Duration) {
+func (l *mqttLink) goodbye(grace time.Duration) {
 	b, err := (&mqtt.Disconnect{}).Append(nil, mqtt.V311)
 	if err == nil {
 		l.mu.Lock()
@@ -227,7 +202,7 @@ func (l *link) goodbye(grace time.Duration) {
 
 // pump writes what is queued, many packets at once, and pings. It returns when
 // the link ends.
-func (l *link) pump() {
+func (l *mqttLink) pump() {
 	// A server waits 1.5 times the interval; pinging at three quarters of it
 	// leaves a whole round trip to spare.
 	ping := time.NewTicker(max(time.Second, l.keep*3/4))
