@@ -34,7 +34,7 @@ func Dial(ctx context.Context, nc net.Conn, cfg *Config, h Handler) (*Conn, erro
 		h = Client{}
 	}
 	c := newConn(nc, cfg, h)
-	c.client = true
+	c.client, c.wait = true, nil // it keeps its buffer and is not parked
 	opening := make(chan struct{})
 	c.opening = opening
 	c.mu.Lock()
