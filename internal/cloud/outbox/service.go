@@ -108,7 +108,8 @@ func (s *Service) Notify(ctx context.Context, hub string, n FileNotification) er
 }
 
 // Receive locks the oldest free message of a queue and returns it; ok is false
-// when there is none now. Code: ServiceUnavailable.
+// when there is none now. Code: ServiceUnavailable; nobody is told when that is
+// over, so try again after a while.
 func (s *Service) Receive(ctx context.Context, hub string, k Kind) (d Delivery, ok bool, err error) {
 	if err := ctx.Err(); err != nil {
 		return Delivery{}, false, err
