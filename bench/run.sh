@@ -73,7 +73,7 @@ measure() {
 
 echo "== causeway" >&2
 GOMAXPROCS=1 taskset -c "$server_core" "$bin" quickstart --quiet --no-sensor \
-	--data "$data/cloud" --https 127.0.0.1:28443 --mqtt 127.0.0.1:28883 --ready-file "$data/ready.json" &
+	--data "$data/cloud" --https 127.0.0.1:28443 --mqtt 127.0.0.1:28883 --amqp 127.0.0.1:28671 --ready-file "$data/ready.json" &
 pid=$!
 await test -e "$data/ready.json"
 measure causeway --data "$data/cloud"

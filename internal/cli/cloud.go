@@ -34,7 +34,7 @@ func addServer(cmd *cobra.Command, st *state.State) *server {
 	f.StringVar(&s.flags.Data, "data", s.flags.Data, "`directory` that keeps everything")
 	f.StringVar(&s.flags.Listen.HTTPS, "https", s.flags.Listen.HTTPS, "`address` for REST, WebSockets and administration")
 	f.StringVar(&s.flags.Listen.MQTT, "mqtt", s.flags.Listen.MQTT, "`address` for MQTT over TLS; '' serves none")
-	f.StringVar(&s.flags.Listen.AMQP, "amqp", s.flags.Listen.AMQP, "`address` for AMQP over TLS; this version serves none")
+	f.StringVar(&s.flags.Listen.AMQP, "amqp", s.flags.Listen.AMQP, "`address` for AMQP over TLS")
 	f.StringSliceVar(&s.flags.TLS.Names, "name", nil, "host `name` for the certificate, besides localhost and the machine's")
 	f.StringVar(&s.flags.TLS.Certificate, "certificate", "", "PEM `file` with your own certificate chain")
 	f.StringVar(&s.flags.TLS.Key, "key", "", "PEM `file` with its key")

@@ -191,6 +191,9 @@ func (q *quickstart) banner() {
 	if conn.MQTTPort != 0 {
 		line("MQTT", fmt.Sprintf("%s:%d", conn.Hub, conn.MQTTPort))
 	}
+	if conn.AMQPPort != 0 {
+		line("AMQP", fmt.Sprintf("%s:%d", conn.Hub, conn.AMQPPort))
+	}
 	if conn.CAFile != "" {
 		line("CA to trust", conn.CAFile)
 	}
@@ -198,6 +201,9 @@ func (q *quickstart) banner() {
 	line("Owner", conn.OwnerConnectionString)
 	line("Service", conn.ServiceConnectionString)
 	line("Device", conn.DeviceConnectionString)
+	if conn.EventHubsConnectionString != "" {
+		line("Event Hubs", conn.EventHubsConnectionString)
+	}
 	if q.fellBack {
 		fmt.Fprintf(&b, `
 Note: this user may not use port 443, so HTTPS is on %d. Clients that take a port,

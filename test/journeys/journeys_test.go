@@ -136,7 +136,7 @@ func newWorld(t *testing.T) *world {
 	})
 	cfg := config.Default()
 	cfg.Data = filepath.Join(t.TempDir(), "data")
-	cfg.Listen = config.Listen{HTTPS: "127.0.0.1:0", MQTT: "127.0.0.1:0"}
+	cfg.Listen = config.Listen{HTTPS: "127.0.0.1:0", MQTT: "127.0.0.1:0", AMQP: "127.0.0.1:0"}
 	cfg.Hubs = []config.Hub{{Name: "localhost", Partitions: 2}}
 	cfg.Stop.Drain = config.Duration(2 * time.Second)
 	var err error

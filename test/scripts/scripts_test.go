@@ -173,7 +173,7 @@ func cmdBackground(ts *testscript.TestScript, neg bool, args []string) {
 func cmdServer(ts *testscript.TestScript, neg bool, args []string) {
 	ready := ts.MkAbs("ready.json")
 	ts.Check(errors.Join(os.RemoveAll(ready)))
-	flags := []string{"quickstart", "--https", "127.0.0.1:0", "--mqtt", "127.0.0.1:0", "--ready-file", "ready.json", "--drain", "2s"}
+	flags := []string{"quickstart", "--https", "127.0.0.1:0", "--mqtt", "127.0.0.1:0", "--amqp", "127.0.0.1:0", "--ready-file", "ready.json", "--drain", "2s"}
 	if len(args) == 0 {
 		args = []string{"--no-sensor", "--quiet"}
 	}

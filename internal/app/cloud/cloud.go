@@ -106,11 +106,8 @@ func New(ctx context.Context, cfg config.Config, o Options) (_ *Cloud, err error
 	if o.Fallback {
 		fallback = Fallback
 	}
-	if c.listeners, err = openListeners(ctx, o.Listen, cfg.Listen.HTTPS, cfg.Listen.MQTT, fallback); err != nil {
+	if c.listeners, err = openListeners(ctx, o.Listen, cfg.Listen, fallback); err != nil {
 		return nil, err
-	}
-	if cfg.Listen.AMQP != "" {
-		return nil, errors.New("listen.amqp: this version does not serve AMQP yet; leave it empty")
 	}
 	if err := state.MakeDir(cfg.Data); err != nil {
 		return nil, fmt.Errorf("make data directory: %w", err)
@@ -274,7 +271,7 @@ func (c *Cloud) FellBack() bool { return c.listeners.fellBack }
 func (c *Cloud) StartTime() time.Duration { return c.took }
 
 // Addresses are where a cloud listens. Those not served are nil.
-type Addresses struct{ HTTPS, MQTT net.Addr }
+type Addresses struct{ HTTPS, MQTT, AMQP net.Addr }
 
 // Addresses returns where the cloud listens, with the ports that were chosen
 // for port 0. They are known as soon as New returns.
@@ -283,13 +280,17 @@ func (c *Cloud) Addresses() Addresses {
 	if c.listeners.mqtt != nil {
 		a.MQTT = c.listeners.mqtt.Addr()
 	}
+	if c.listeners.amqp != nil {
+		a.AMQP = c.listeners.amqp.Addr()
+	}
 	return a
 }
 
 // describe fills in the connection.
 func (c *Cloud) describe(ctx context.Context) (Connection, error) {
 	conn := Connection{
-		HTTPSPort: portOf(c.listeners.https), MQTTPort: portOf(c.listeners.mqtt), CAFile: c.caFile,
+		HTTPSPort: portOf(c.listeners.https), MQTTPort: portOf(c.listeners.mqtt),
+		AMQPPort: portOf(c.listeners.amqp), CAFile: c.caFile,
 	}
 	conn.AdminURL = "https://localhost"
 	if conn.HTTPSPort != client.DefaultHTTPSPort {
@@ -302,6 +303,9 @@ func (c *Cloud) describe(ctx context.Context) (Connection, error) {
 	conn.Hub = h.Hosts[0]
 	conn.OwnerConnectionString, _ = h.ConnectionString("iothubowner")
 	conn.ServiceConnectionString, _ = h.ConnectionString("service")
+	if conn.AMQPPort != 0 {
+		conn.EventHubsConnectionString, _ = h.EventsConnectionString("service", conn.AMQPPort)
+	}
 	if len(c.o.Devices) > 0 {
 		r, err := c.registry.Get(ctx, causeway.Identity{Hub: h.Name, Device: c.o.Devices[0]})
 		switch {

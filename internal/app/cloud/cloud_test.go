@@ -44,7 +44,7 @@ func TestMain(m *testing.M) {
 func configFor(dir string) config.Config {
 	cfg := config.Default()
 	cfg.Data = dir
-	cfg.Listen = config.Listen{HTTPS: "127.0.0.1:0", MQTT: "127.0.0.1:0"}
+	cfg.Listen = config.Listen{HTTPS: "127.0.0.1:0", MQTT: "127.0.0.1:0", AMQP: "127.0.0.1:0"}
 	cfg.Hubs = []config.Hub{{Name: "localhost", Partitions: 2}}
 	cfg.Stop.Drain = config.Duration(2 * time.Second)
 	return cfg

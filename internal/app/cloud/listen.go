@@ -7,6 +7,7 @@ import (
 	"net"
 	"syscall"
 
+	"github.com/causeway-iot/causeway/internal/app/config"
 	"github.com/causeway-iot/causeway/internal/app/state"
 )
 
@@ -51,17 +52,17 @@ const GrantCommand = `sudo setcap cap_net_bind_service=+ep "$(command -v causewa
 // listeners are the sockets of a cloud. They are opened before anything else
 // is touched: a port that is taken must not leave a half-made data directory.
 type listeners struct {
-	https, mqtt net.Listener
-	fellBack    bool // HTTPS is on Fallback, for want of the right to bind its port
+	https, mqtt, amqp net.Listener
+	fellBack          bool // HTTPS is on Fallback, for want of the right to bind its port
 }
 
-func openListeners(ctx context.Context, open ListenFunc, https, mqtt, fallback string) (l listeners, err error) {
+func openListeners(ctx context.Context, open ListenFunc, at config.Listen, fallback string) (l listeners, err error) {
 	defer func() {
 		if err != nil {
 			l.close()
 		}
 	}()
-	l.https, err = listen(ctx, open, "HTTPS", "--https", https)
+	l.https, err = listen(ctx, open, "HTTPS", "--https", at.HTTPS)
 	if errors.Is(err, syscall.EACCES) && fallback != "" {
 		l.https, err = listen(ctx, open, "HTTPS", "--https", fallback)
 		l.fellBack = err == nil
@@ -69,8 +70,13 @@ func openListeners(ctx context.Context, open ListenFunc, https, mqtt, fallback s
 	if err != nil {
 		return l, err
 	}
-	if mqtt != "" {
-		l.mqtt, err = listen(ctx, open, "MQTT", "--mqtt", mqtt)
+	if at.MQTT != "" {
+		if l.mqtt, err = listen(ctx, open, "MQTT", "--mqtt", at.MQTT); err != nil {
+			return l, err
+		}
+	}
+	if at.AMQP != "" {
+		l.amqp, err = listen(ctx, open, "AMQP", "--amqp", at.AMQP)
 	}
 	return l, err
 }
@@ -93,7 +99,7 @@ func listen(ctx context.Context, open ListenFunc, what, flag, addr string) (net.
 }
 
 func (l *listeners) close() {
-	for _, x := range []net.Listener{l.https, l.mqtt} {
+	for _, x := range []net.Listener{l.https, l.mqtt, l.amqp} {
 		if x != nil {
 			x.Close()
 		}

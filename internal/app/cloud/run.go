@@ -15,7 +15,6 @@ import (
 	"golang.org/x/net/netutil"
 
 	"github.com/causeway-iot/causeway"
-	"github.com/causeway-iot/causeway/internal/core/eventlog"
 	"github.com/causeway-iot/causeway/internal/head/admin"
 	"github.com/causeway-iot/causeway/internal/head/iothub"
 	"github.com/causeway-iot/causeway/internal/head/mqtt"
@@ -58,16 +57,23 @@ func (c *Cloud) Run(ctx context.Context) error {
 		Hub: hub, Sessions: c.db.Sessions(), Log: c.log, Metrics: obs.NewHead(c.reg, "mqtt-ws"),
 		Limits: mqtt.Limits{StopGrace: time.Duration(c.cfg.Stop.Drain)},
 	}
+	amqpHead, amqpWSHead := c.amqpHeads(hub)
 
 	parts := map[string]func(ctx context.Context) error{
 		"HTTPS":               func(ctx context.Context) error { return c.serveWeb(ctx, web) },
 		"certificates":        c.certs.run,
 		"memory":              trimMemory,
 		"MQTT over WebSocket": func(ctx context.Context) error { return wsHead.Serve(ctx, ws.Listen(wsnet.MQTT)) },
+		"AMQP over WebSocket": func(ctx context.Context) error { return amqpWSHead.Serve(ctx, ws.Listen(wsnet.AMQP)) },
 	}
 	if c.listeners.mqtt != nil {
 		parts["MQTT"] = func(ctx context.Context) error {
 			return mqttHead.Serve(ctx, tlsnet.NewListener(c.listeners.mqtt, c.certs.config()))
+		}
+	}
+	if c.listeners.amqp != nil {
+		parts["AMQP"] = func(ctx context.Context) error {
+			return amqpHead.Serve(ctx, tlsnet.NewListener(c.listeners.amqp, c.certs.config()))
 		}
 	}
 	// Every part answers once, whenever it ends; one that ends by itself takes
@@ -149,6 +155,9 @@ func (c *Cloud) announce(ctx context.Context) error {
 	if a.MQTT != nil {
 		attrs = append(attrs, "mqtt", a.MQTT.String())
 	}
+	if a.AMQP != nil {
+		attrs = append(attrs, "amqp", a.AMQP.String())
+	}
 	c.log.Info("ready", attrs...)
 	return nil
 }
@@ -156,13 +165,7 @@ func (c *Cloud) announce(ctx context.Context) error {
 func (c *Cloud) adminHead() *admin.Server {
 	return &admin.Server{
 		Directory: hubDirectory{c.directory, c.hubs}, Registry: c.registry, Health: c.health, Gatherer: c.reg,
-		HubLog: func(hub string) (eventlog.Log, bool) {
-			h, ok := c.set.ByName(hub)
-			if !ok {
-				return nil, false
-			}
-			return h.Events(), true
-		},
+		HubLog:  c.hubLog,
 		Metrics: obs.NewHead(c.reg, "admin"), Log: c.log,
 		Info:      admin.Info{Version: c.o.Version, Started: c.began},
 		Addresses: c.adminAddresses, Token: causeway.Secret(c.token),
@@ -175,6 +178,9 @@ func (c *Cloud) adminAddresses() []admin.Address {
 	list := []admin.Address{{Name: "https", URL: "https://" + a.HTTPS.String()}}
 	if a.MQTT != nil {
 		list = append(list, admin.Address{Name: "mqtt", URL: "mqtts://" + a.MQTT.String()})
+	}
+	if a.AMQP != nil {
+		list = append(list, admin.Address{Name: "amqp", URL: "amqps://" + a.AMQP.String()})
 	}
 	return list
 }
@@ -194,7 +200,7 @@ func (c *Cloud) webServer(ws *wsnet.Handler, a *admin.Server) *http.Server {
 	// Not a ServeMux: it would clean paths, and ids may hold anything.
 	route := func(w http.ResponseWriter, r *http.Request) {
 		switch p := r.URL.Path; {
-		case p == wsnet.Path:
+		case p == wsnet.Path, p == wsnet.EventsPath:
 			ws.ServeHTTP(w, r)
 		case p == "/healthz", p == "/readyz", p == "/metrics",
 			p == admin.Prefix, strings.HasPrefix(p, admin.Prefix+"/"), strings.HasPrefix(p, "/debug/pprof/"):
@@ -242,11 +248,14 @@ func (c *Cloud) selfCheck(ctx context.Context) error {
 		MinVersion:         tls.VersionTLS12,
 		VerifyConnection:   c.certs.isShown,
 	}
-	if c.listeners.mqtt != nil {
+	for name, l := range map[string]net.Listener{"MQTT": c.listeners.mqtt, "AMQP": c.listeners.amqp} {
+		if l == nil {
+			continue
+		}
 		d := tls.Dialer{Config: cfg}
-		conn, err := d.DialContext(ctx, "tcp", reachable(c.listeners.mqtt.Addr()))
+		conn, err := d.DialContext(ctx, "tcp", reachable(l.Addr()))
 		if err != nil {
-			return fmt.Errorf("MQTT port: %w", err)
+			return fmt.Errorf("%s port: %w", name, err)
 		}
 		conn.Close()
 	}

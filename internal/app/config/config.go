@@ -102,7 +102,7 @@ const (
 func Default() Config {
 	return Config{
 		Data:   "causeway-data",
-		Listen: Listen{HTTPS: ":443", MQTT: ":8883", AMQP: ""},
+		Listen: Listen{HTTPS: ":443", MQTT: ":8883", AMQP: ":5671"},
 		Log:    Log{Format: "auto", Level: "info"},
 		Events: Events{Retention: Duration(causeway.DefaultRetention), SegmentBytes: 64 << 20},
 		Stop:   Stop{Drain: Duration(10 * time.Second)},

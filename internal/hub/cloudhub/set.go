@@ -9,6 +9,7 @@ import (
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/cloud/registry"
+	"github.com/causeway-iot/causeway/internal/core/auth"
 	"github.com/causeway-iot/causeway/internal/wire/sas"
 )
 
@@ -93,6 +94,16 @@ func (s *Set) rebuild() {
 func (s *Set) ByHost(host string) (*Hub, bool) {
 	h, ok := s.index.Load().byHost[strings.ToLower(sas.Host(host))]
 	return h, ok
+}
+
+// Realm returns the name of the hub that answers to a host name, and what it
+// contributes to decisions about access.
+func (s *Set) Realm(host string) (hub string, realm auth.Realm, ok bool) {
+	h, ok := s.ByHost(host)
+	if !ok {
+		return "", auth.Realm{}, false
+	}
+	return h.name, h.Realm(), true
 }
 
 // ByName returns the hub called name.

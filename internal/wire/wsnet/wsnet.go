@@ -29,8 +29,12 @@ const (
 	AMQP = "AMQPWSB10"
 )
 
-// Path is where IoT Hub's clients connect to.
-const Path = "/$iothub/websocket"
+// Path is where IoT Hub's clients connect to, EventsPath where those of its
+// Event Hubs-compatible endpoint do.
+const (
+	Path       = "/$iothub/websocket"
+	EventsPath = "/$servicebus/websocket"
+)
 
 // Options are the settings of a Handler. A zero field means its default.
 type Options struct {
