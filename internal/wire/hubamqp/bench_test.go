@@ -54,6 +54,21 @@ func BenchmarkAppendEvent(b *testing.B) {
 	}
 }
 
+func BenchmarkDecodeEvent(b *testing.B) {
+	m := stored()
+	wire := hubamqp.AppendEvent(nil, m, hubamqp.Position{Sequence: 123456, Offset: 123456, Enqueued: m.Enqueued}, nil)
+	b.SetBytes(int64(len(wire)))
+	b.ReportAllocs()
+	var e hubamqp.Event
+	var s hubamqp.Scratch
+	for b.Loop() {
+		s.Reset()
+		if err := hubamqp.DecodeEvent(&e, &s, wire); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 func BenchmarkAppendTelemetry(b *testing.B) {
 	m := sent()
 	wire := hubamqp.AppendTelemetry(nil, m)

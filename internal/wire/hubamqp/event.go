@@ -111,6 +111,13 @@ type Event struct {
 // DecodeEvent reads an event that the endpoint delivers, replacing everything in
 // e. Errors: IotHubFormatError, ArgumentInvalid.
 func DecodeEvent(e *Event, s *Scratch, payload []byte) error {
+	if fastEvent(e, s, payload) {
+		return nil
+	}
+	return generalEvent(e, s, payload)
+}
+
+func generalEvent(e *Event, s *Scratch, payload []byte) error {
 	var x codec.Message
 	*e = Event{Message: causeway.Message{Properties: e.Message.Properties[:0]}}
 	m := &e.Message

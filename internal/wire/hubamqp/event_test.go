@@ -114,6 +114,15 @@ func TestDecodeEvent(t *testing.T) {
 	if d := cmp.Diff(want, got, same); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
+	if !hubamqp.FastEvent(&got, &s, b) {
+		t.Error("the fast decoder gives up on what we write")
+	}
+	if err := hubamqp.GeneralEvent(&got, &s, b); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(want, got, same); d != "" {
+		t.Errorf("the general decoder (-want +got):\n%s", d)
+	}
 	err := hubamqp.DecodeEvent(&got, &s, []byte("x"))
 	wantErr(t, err, causeway.IotHubFormatError, "cannot be read")
 }

@@ -13,5 +13,11 @@ func General(m *causeway.Message, s *Scratch, payload []byte) error {
 	return decode("test", new(codec.Message), m, s, payload)
 }
 
+// FastEvent and GeneralEvent are the two of events.
+func FastEvent(e *Event, s *Scratch, payload []byte) bool { return fastEvent(e, s, payload) }
+
+// GeneralEvent reads an event without the fast decoder.
+func GeneralEvent(e *Event, s *Scratch, payload []byte) error { return generalEvent(e, s, payload) }
+
 // ConditionName returns the condition for a code.
 func ConditionName(code causeway.Code) string { return conditionName(code) }

@@ -122,6 +122,20 @@ func (r *Scanner) Timestamp() Timestamp {
 	return t
 }
 
+// Long reads a long.
+func (r *Scanner) Long() int64 {
+	switch s := r.s; {
+	case len(s) > 1 && s[0] == cLong8:
+		r.s = s[2:]
+		return int64(int8(s[1]))
+	case len(s) > 8 && s[0] == cLong:
+		r.s = s[9:]
+		return int64(be64(s[1:]))
+	}
+	r.Fail()
+	return 0
+}
+
 // String reads a string.
 func (r *Scanner) String() string {
 	s := r.sized(cString8)

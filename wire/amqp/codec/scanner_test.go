@@ -13,26 +13,31 @@ import (
 func scan(b []byte) (m codec.Message, ok bool) {
 	r := codec.NewScanner(b)
 	last := codec.Code(0)
-	mapping := func(key func() codec.Value) codec.Map {
+	mapping := func(key, value func() codec.Value) codec.Map {
 		var pairs codec.MapBuilder
 		for n := r.Map(); n > 0 && !r.Failed(); n -= 2 {
-			if k, v := key(), codec.String(r.String()); !r.Failed() && !pairs.Add(k, v) {
+			if k, v := key(), value(); !r.Failed() && !pairs.Add(k, v) {
 				r.Fail()
 			}
 		}
 		r.End()
 		return pairs.Map()
 	}
+	symbol := func() codec.Value { return codec.Symbol(r.Symbol()) }
+	text := func() codec.Value { return codec.String(r.String()) }
+	long := func() codec.Value { return codec.Long(r.Long()) }
 	for r.More() {
 		code := r.Section()
 		if code <= last {
 			r.Fail()
 		}
 		switch last = code; code {
+		case codec.CodeDeliveryAnnotations:
+			m.DeliveryAnnotations = mapping(symbol, long)
 		case codec.CodeMessageAnnotations:
-			m.MessageAnnotations = mapping(func() codec.Value { return codec.Symbol(r.Symbol()) })
+			m.MessageAnnotations = mapping(symbol, text)
 		case codec.CodeApplicationProperties:
-			m.ApplicationProperties = mapping(func() codec.Value { return codec.String(r.String()) })
+			m.ApplicationProperties = mapping(text, text)
 		case codec.CodeProperties:
 			for i, n := 0, r.List(); i < n && !r.Failed(); i++ {
 				switch {
@@ -88,7 +93,8 @@ func TestScanner(t *testing.T) {
 	text := rapid.StringN(0, 300, -1)
 	rapid.Check(t, func(t *rapid.T) {
 		m := codec.Message{
-			MessageAnnotations: mapsOf(20, codec.Symbol, rapid.Map(text, codec.String)).Draw(t, "annotations"),
+			DeliveryAnnotations: mapsOf(20, codec.Symbol, rapid.Map(rapid.Int64(), codec.Long)).Draw(t, "numbers"),
+			MessageAnnotations:  mapsOf(20, codec.Symbol, rapid.Map(text, codec.String)).Draw(t, "annotations"),
 			Properties: codec.Properties{
 				MessageID: simple(t, rapid.SampledFrom([]codec.Kind{codec.KindNull, codec.KindUUID, codec.KindString}).Draw(t, "id")),
 				To:        text.Draw(t, "to"), ContentType: symbols().Draw(t, "content type"),
@@ -127,6 +133,8 @@ func TestScannerGivesUp(t *testing.T) {
 		"wide map, size 0":    "005374d10000000000000000",
 		"short uuid":          "005373c0030198 00",
 		"short timestamp":     "005373c00a09404040404040404083 00",
+		"short long":          "005371c10702a3016b81000000",
+		"int for a long":      "005371c10602a3016b5401",
 	} {
 		if m, ok := scan(unhex(t, wire)); ok {
 			t.Errorf("%s: read as %+v", name, m)
