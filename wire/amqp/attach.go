@@ -2,12 +2,15 @@ package amqp
 
 import (
 	"context"
+	"crypto/rand"
 
 	"github.com/causeway-iot/causeway/wire/amqp/codec"
 )
 
 // Attach is a peer's wish for a link, for [Handler.Attach] to grant. What it
-// embeds is borrowed until that returns.
+// embeds is borrowed until that returns, and is what the peer will be answered:
+// a handler that grants less than was asked for, another filter for example, or
+// that gives a dynamic node its address, changes Source or Target.
 type Attach struct {
 	*codec.Attach
 	s      *Session
@@ -39,6 +42,7 @@ func (a *Attach) Receive(o ReceiverOptions) *Receiver {
 	r := newReceiver(a.s, o)
 	r.name = clone(a.Name)
 	r.count = a.InitialDeliveryCount.V
+	r.limit = r.count
 	a.l = &r.link
 	a.answer.MaxMessageSize = r.most
 	a.answer.RcvSettleMode = codec.SettleFirst
@@ -71,49 +75,58 @@ func (a *Attach) grant(properties codec.Map, offered, desired []string) {
 // onAttach deals with an attach (part 2 §2.6.3): the answer to one of ours, or
 // a wish.
 func (c *Conn) onAttach(channel uint16, p *codec.Attach) error {
+	if p.Handle > handleMax {
+		return Refuse(FramingError, "handle %d is above the handle-max of %d", p.Handle, handleMax)
+	}
 	c.mu.Lock()
-	s := c.incoming.get(uint32(channel))
+	s, err := c.session(channel, codec.CodeAttach)
 	if s == nil {
 		c.mu.Unlock()
-		return Refuse(IllegalState, "an attach on channel %d, which has not begun", channel)
+		return err
 	}
-	if s.ended {
-		c.mu.Unlock()
-		return nil
-	}
-	var tell []*link
-	switch {
-	case p.Handle > handleMax:
-		tell = s.fail(Refuse(NotAllowed, "handle %d is above the handle-max of %d", p.Handle, handleMax))
-	case s.handles.get(p.Handle) != nil:
-		tell = s.fail(Refuse(HandleInUse, "handle %d is attached to link %q", p.Handle, s.handles.get(p.Handle).name))
-	default:
-		if l := s.naming[nameKey(!p.Role, p.Name)]; l != nil {
-			s.answered(l, p)
-			c.mu.Unlock()
-			return nil
-		}
-		if c.links >= c.cfg.Links {
-			s.refuse(p, Refuse(ResourceLimitExceeded, "the connection has %d links already", c.links))
-			c.mu.Unlock()
-			return nil
-		}
-		if p.Role == codec.Sender && !p.InitialDeliveryCount.OK {
-			s.refuse(p, Refuse(InvalidField, "initial-delivery-count is missing in the attach of a sender"))
-			c.mu.Unlock()
-			return nil
-		}
-		c.mu.Unlock()
-		s.wish(p)
-		return nil
-	}
+	farewells, wish := s.admit(p)
 	c.mu.Unlock()
-	detachAll(tell)
+	tell(farewells)
+	if wish {
+		tell(s.wish(p))
+	}
 	return nil
 }
 
+// admit deals with an attach as far as the handler need not be asked, and
+// reports whether it is a wish; the mutex is held. Handlers of links that are
+// over must be told.
+func (s *Session) admit(p *codec.Attach) (farewells []farewell, wish bool) {
+	c := s.c
+	if l := s.handles.get(p.Handle); l != nil {
+		return s.fail(Refuse(HandleInUse, "handle %d is attached to link %q", p.Handle, l.name)), false
+	}
+	if l := c.named[linkKey{p.Name, p.Role == codec.Receiver}]; l != nil {
+		switch {
+		case l.ours && !l.attached && l.s == s:
+			s.answered(l, p)
+			return nil, false
+		case l.ours && l.s == s:
+			return s.fail(Refuse(IllegalState, "link %q is attached already", l.name)), false
+		case l.ours:
+			return s.refuse(p, Refuse(NotAllowed, "the name %q is in use", l.name)), false
+		}
+		// Who attaches a link anew takes it away from itself (§2.6.1).
+		farewells = l.fail(Refuse(LinkStolen, "the link was attached anew"))
+	}
+	switch {
+	case c.links >= c.cfg.Links+mostRefused:
+		return append(farewells, s.fail(Refuse(ResourceLimitExceeded, "the connection has %d links", c.links))...), false
+	case c.links >= c.cfg.Links:
+		return append(farewells, s.refuse(p, Refuse(ResourceLimitExceeded, "the connection has %d links already", c.links))...), false
+	case p.Role == codec.Sender && !p.InitialDeliveryCount.OK:
+		return append(farewells, s.refuse(p, Refuse(InvalidField, "initial-delivery-count is missing in the attach of a sender"))...), false
+	}
+	return farewells, true
+}
+
 // wish has the handler decide about an attach.
-func (s *Session) wish(p *codec.Attach) {
+func (s *Session) wish(p *codec.Attach) []farewell {
 	c := s.c
 	a := &Attach{Attach: p, s: s}
 	var err error
@@ -127,52 +140,108 @@ func (s *Session) wish(p *codec.Attach) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if s.ended || c.dead {
-		if a.l != nil {
-			a.l.closed, a.l.told = true, true
-		}
-		return
-	}
-	if err != nil {
-		if a.l != nil {
-			a.l.closed, a.l.told = true, true
-		}
-		s.refuse(p, conditionOf(err))
-		return
-	}
 	l := a.l
-	if l.closed { // closed by the handler meanwhile
-		s.refuse(p, conditionOf(l.cause))
-		return
+	switch {
+	case err != nil: // the handler knows
+		if l != nil {
+			l.told, l.closed = true, true
+		}
+		if s.over() {
+			return nil
+		}
+		return s.refuse(p, conditionOf(err))
+	case s.over():
+		return l.abandon(s.err())
+	case l.closed: // by the handler, meanwhile
+		return s.refuse(p, conditionOf(l.cause))
+	case c.named[l.key()] != nil:
+		cond := Refuse(NotAllowed, "the name %q is in use", l.name)
+		return append(l.abandon(cond), s.refuse(p, cond)...)
 	}
-	s.put(l)
-	l.remote, l.attached = p.Handle, true
-	s.handles.put(p.Handle, l)
+	return s.grant(l, a)
+}
+
+// abandon ends a link of which the peer has not heard, and whose handler must
+// hear of that; the mutex is held.
+func (l *link) abandon(err error) []farewell {
+	if l.told {
+		return nil
+	}
+	l.told, l.closed, l.cause = true, true, err
+	return []farewell{{l, err}}
+}
+
+// grant answers the wish for a link; the mutex is held.
+func (s *Session) grant(l *link, a *Attach) []farewell {
+	c, p := s.c, a.Attach
+	if !s.place(l) {
+		return append(l.abandon(errHandles), s.fail(errHandles)...)
+	}
 	a.answer.Name, a.answer.Handle, a.answer.Role = p.Name, l.local, !p.Role
 	a.answer.Source, a.answer.Target = p.Source, p.Target
-	c.push(s.channel, &a.answer, nil)
+	modest(&a.answer)
+	if !c.push(s.channel, &a.answer, nil) {
+		s.local.del(l.local)
+		c.links--
+		l.placed = false
+		cond := Refuse(FrameSizeTooSmall, "the answer does not fit into a frame of %d bytes", c.remote.maxFrame)
+		return append(l.abandon(cond), s.refuse(p, cond)...)
+	}
+	l.remote, l.attached = p.Handle, true
+	s.handles.put(p.Handle, l)
+	c.name(l)
 	if l.receiver != nil {
-		l.receiver.topUp()
+		l.receiver.begin()
+	}
+	return nil
+}
+
+// modest takes back what was asked for and is not kept: links have no state
+// that survives them.
+func modest(a *codec.Attach) {
+	if a.Source != nil {
+		a.Source.Durable = codec.DurableNone
+	}
+	if a.Target != nil {
+		a.Target.Durable = codec.DurableNone
 	}
 }
 
-// put gives a link a handle of ours; the mutex is held.
-func (s *Session) put(l *link) {
-	l.local = s.local.free()
-	s.local.put(l.local, l)
+var errHandles = Refuse(ResourceLimitExceeded, "there are as many links as the handle-max of the peer allows")
+
+// place gives a link a handle of ours, if the peer allows for one more; the
+// mutex is held.
+func (s *Session) place(l *link) bool {
+	h := s.local.free()
+	if h > s.handleMax {
+		return false
+	}
+	l.local, l.placed = h, true
+	s.local.put(h, l)
 	s.c.links++
 	if l.sender != nil && l.sender.untracked {
 		s.untracks = true
 	}
+	return true
+}
+
+// name notes the name of a link; the mutex is held.
+func (c *Conn) name(l *link) {
+	if c.named == nil {
+		c.named = make(map[linkKey]*link)
+	}
+	c.named[l.key()] = l
 }
 
 // refuse answers a wish with an attach that lacks what was wished for, and a
 // detach that says why; the mutex is held.
-func (s *Session) refuse(p *codec.Attach, cond *codec.Condition) {
+func (s *Session) refuse(p *codec.Attach, cond *codec.Condition) []farewell {
 	l := &link{s: s, name: clone(p.Name), closed: true, told: true}
-	l.receiver = &Receiver{}
+	if !s.place(l) {
+		return s.fail(errHandles)
+	}
 	answer := codec.Attach{
-		Name: p.Name, Role: !p.Role, SndSettleMode: p.SndSettleMode, RcvSettleMode: p.RcvSettleMode,
+		Name: p.Name, Handle: l.local, Role: !p.Role, SndSettleMode: p.SndSettleMode, RcvSettleMode: p.RcvSettleMode,
 	}
 	if p.Role == codec.Receiver {
 		answer.Target = p.Target
@@ -180,42 +249,42 @@ func (s *Session) refuse(p *codec.Attach, cond *codec.Condition) {
 	} else {
 		answer.Source = p.Source
 	}
-	s.put(l)
-	l.remote = p.Handle
+	modest(&answer)
+	if !s.c.push(s.channel, &answer, nil) {
+		answer.Source, answer.Target = nil, nil
+		if !s.c.push(s.channel, &answer, nil) {
+			return s.fail(Refuse(FrameSizeTooSmall, "the name of a link does not fit into a frame of %d bytes", s.c.remote.maxFrame))
+		}
+	}
+	l.remote, l.attached = p.Handle, true
 	s.handles.put(p.Handle, l)
-	answer.Handle = l.local
-	s.c.push(s.channel, &answer, nil)
-	s.c.push(s.channel, &codec.Detach{Handle: l.local, Closed: true, Error: cond}, nil)
+	s.c.pushError(s.channel, cond, func(cond *codec.Condition) codec.Performative {
+		return &codec.Detach{Handle: l.local, Closed: true, Error: cond}
+	})
+	return nil
 }
 
 // answered notes the peer's answer to an attach of ours; the mutex is held.
 func (s *Session) answered(l *link, p *codec.Attach) {
-	delete(s.naming, nameKey(!p.Role, p.Name))
 	l.remote, l.attached = p.Handle, true
 	s.handles.put(p.Handle, l)
-	refused := p.Role == codec.Sender && p.Source == nil || p.Role == codec.Receiver && p.Target == nil && p.Coordinator == nil
-	if l.closed || refused {
+	if l.closed { // nobody waits for it any more
+		l.unname()
+		return
+	}
+	if p.Role == codec.Sender && p.Source == nil || p.Role == codec.Receiver && p.Target == nil {
 		return // the peer's detach follows, and says why
 	}
 	if l.sender != nil {
-		l.sender.settled = p.SndSettleMode == codec.SendSettled
 		l.sender.mostSize = p.MaxMessageSize
 	} else {
-		l.receiver.count = p.InitialDeliveryCount.V
-		l.receiver.topUp()
-	}
-	l.properties(p)
-	if l.waiting != nil {
-		close(l.waiting)
-		l.waiting = nil
-	}
-}
-
-// properties keeps what the peer's answer says about itself.
-func (l *link) properties(p *codec.Attach) {
-	if l.receiver != nil {
 		l.receiver.peer = p.Properties.Clone()
+		l.receiver.count = p.InitialDeliveryCount.V
+		l.receiver.limit = l.receiver.count
+		l.receiver.begin()
 	}
+	close(l.waiting)
+	l.waiting = nil
 }
 
 // LinkConfig is a link that we attach.
@@ -229,27 +298,24 @@ type LinkConfig struct {
 	RcvSettleMode codec.ReceiverSettleMode
 }
 
-func (s *Session) attach(l *link, role codec.Role, cfg LinkConfig, fill func(*codec.Attach)) (done <-chan struct{}, err error) {
+// attach asks for a link. The channel is closed when the peer has answered.
+func (s *Session) attach(l *link, role codec.Role, cfg LinkConfig, fill func(*codec.Attach)) (<-chan struct{}, error) {
 	c := s.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if s.ended {
+	if s.over() {
 		return nil, s.err()
-	}
-	if c.links >= c.cfg.Links {
-		return nil, ErrFull
 	}
 	l.name = cfg.Name
 	if l.name == "" {
-		l.name = Prepare(Config{}).ContainerID
+		l.name = rand.Text()
 	}
-	if s.naming == nil {
-		s.naming = make(map[string]*link)
+	if c.named[l.key()] != nil {
+		return nil, Refuse(NotAllowed, "the name %q is in use", l.name)
 	}
-	ch := make(chan struct{})
-	l.waiting = ch
-	s.naming[nameKey(role, l.name)] = l
-	s.put(l)
+	if c.links >= c.cfg.Links || !s.place(l) {
+		return nil, ErrFull
+	}
 	p := codec.Attach{
 		Name: l.name, Handle: l.local, Role: role, SndSettleMode: cfg.SndSettleMode, RcvSettleMode: cfg.RcvSettleMode,
 		Source: &codec.Source{Filter: cfg.Filter}, Target: &codec.Target{},
@@ -261,14 +327,22 @@ func (s *Session) attach(l *link, role codec.Role, cfg LinkConfig, fill func(*co
 		p.Target.Address = codec.Some(cfg.Target)
 	}
 	fill(&p)
-	c.push(s.channel, &p, nil)
-	c.flushLocked()
-	return ch, nil
+	if !c.push(s.channel, &p, nil) {
+		s.local.del(l.local)
+		c.links--
+		return nil, Refuse(FrameSizeTooSmall, "the attach does not fit into a frame of %d bytes", c.remote.maxFrame)
+	}
+	l.ours = true
+	l.waiting = make(chan struct{})
+	c.name(l)
+	c.kick()
+	return l.waiting, nil
 }
 
 // AttachSender attaches a link to send on. It waits for the peer.
 func (s *Session) AttachSender(ctx context.Context, cfg LinkConfig, o SenderOptions) (*Sender, error) {
 	snd := newSender(s, o)
+	snd.settled = cfg.SndSettleMode == codec.SendSettled
 	done, err := s.attach(&snd.link, codec.Sender, cfg, func(p *codec.Attach) {
 		p.InitialDeliveryCount = codec.Some(uint32(0))
 		p.Properties = o.Properties

@@ -17,7 +17,8 @@ type Config struct {
 	// Hostname is the host the open asks for; for Dial.
 	Hostname string
 
-	// MaxFrameSize is the largest frame we accept, in bytes. Default 64 KiB.
+	// MaxFrameSize is the largest frame we accept and write, in bytes. Default
+	// 64 KiB.
 	MaxFrameSize uint32
 	// ChannelMax is the highest channel number that we accept. Default 8191.
 	ChannelMax uint16
@@ -32,8 +33,9 @@ type Config struct {
 	// Burst bounds the messages that are handed over between two calls of
 	// Handler.Flush. Default 1024.
 	Burst int
-	// Outbound bounds the bytes that wait to be written. Who wants to add more
-	// waits. Default 256 KiB.
+	// Outbound bounds the bytes that wait to be written. Who wants to send more
+	// waits; the reader, whose answers count too, waits 256 KiB later. Default
+	// 256 KiB.
 	Outbound int
 
 	// OpenTimeout is how long a peer may take until it has sent its open.
@@ -108,6 +110,12 @@ const (
 	parkAgain = 150 * time.Second
 	// outgoingWindow is what we announce; it is the peer's window that counts.
 	outgoingWindow = 1<<31 - 1
+	// mostRefused is how many links above Config.Links are told so, before the
+	// session is ended.
+	mostRefused = 256
+	// leastIdleTimeout is the shortest idle time-out of a peer, in milliseconds,
+	// that is kept to.
+	leastIdleTimeout = 100
 	// handleMax is the highest handle a peer may choose.
 	handleMax = 1<<16 - 1
 	// defaultUnsettled bounds the unsettled deliveries of a sender.

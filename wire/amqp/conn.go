@@ -3,8 +3,7 @@ package amqp
 import (
 	"context"
 	"crypto/tls"
-	"errors"
-	"fmt"
+	"math"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -43,34 +42,39 @@ type Conn struct {
 	seen   atomic.Int64 // when that was, in nanoseconds since epoch
 
 	// The reader's own.
-	phase     phase
-	sasl      saslState
-	assembled [][]byte // payloads of several frames, borrowed until the flush
-	handed    int      // messages since the last flush
+	work *work      // nil while it idles
+	sasl *saslState // nil without a dialogue
 
 	mu       sync.Mutex
+	phase    phase           // the reader's: it reads it without the mutex, others with it
 	ctx      context.Context // ends with the connection; made when first asked for
 	cancel   context.CancelFunc
 	timer    *time.Timer
-	out      []byte        // frames that wait to be written
+	fires    int64         // when the timer does; 0 for never
+	out      *buffer       // frames that wait to be written; nil for none
 	room     chan struct{} // closed when out becomes shorter; nil when nobody waits
+	queued   uint64        // bytes of frames ever queued
+	lastData uint64        // of these, up to the last transfer
+	readTo   uint64        // of these, that the peer has surely read
 	writing  bool          // somebody writes
 	since    int64         // when the write under way began
 	wrote    int64         // when the last one ended
 	busy     bool          // the reader deals with something
 	openSent bool
-	closed   bool // our close is out, or the connection ended
+	closed   bool // our close is out, or the connection ended: nothing may be queued any more
 	dead     bool // nothing can be written
+	parting  bool // after what waits, the peer is to see the end of the stream
 	deadline int64
 	cause    error            // why the connection ended
 	stop     *codec.Condition // to close with once the reader is idle
 	stopping bool
 
 	remote   remote
-	sessions table[Session] // by our channel
-	incoming table[Session] // by the peer's channel
+	sessions table[Session]    // by our channel
+	incoming table[Session]    // by the peer's channel
+	named    map[linkKey]*link // links that are not over
 	links    int
-	partial  int // bytes of messages that arrived in part
+	partial  int // bytes that messages take which have arrived in part
 	dirty    []*Session
 
 	opening chan struct{} // of Dial, closed when the peer's open came; else nil
@@ -91,12 +95,15 @@ func now() int64 { return int64(time.Since(epoch)) + 1 }
 
 func newConn(nc net.Conn, cfg *Config, h Handler) *Conn {
 	c := &Conn{cfg: cfg, nc: nc, h: h, done: make(chan struct{})}
-	c.remote.maxFrame = codec.MinMaxFrameSize
+	c.remote.maxFrame = math.MaxUint32 // until its open says
 	if r, ok := nc.(interface{ ReadNow(p []byte) (int, error) }); ok {
 		c.now = r.ReadNow
 	}
 	if r, ok := nc.(interface{ Wait() error }); ok {
 		c.wait = r.Wait
+	}
+	if s := newSocket(nc); s != nil {
+		c.now, c.wait = s.readNow, s.wait
 	}
 	n := now()
 	c.seen.Store(n)
@@ -108,6 +115,11 @@ func newConn(nc net.Conn, cfg *Config, h Handler) *Conn {
 // Serve answers the peer on nc, which it owns from now on. It does not wait:
 // the connection lives until [Handler.Closed] was called. A TLS handshake is
 // best made before. The configuration must come from [Prepare].
+//
+// Of a connection with a method ReadNow(p []byte) (int, error), which does not
+// wait, all that has arrived is one burst; one with a method Wait() error, which
+// waits until there is something to read, costs less while it idles. Sockets
+// without TLS need no such methods.
 func Serve(nc net.Conn, cfg *Config, h Handler) *Conn {
 	c := newConn(nc, cfg, h)
 	c.mu.Lock()
@@ -172,60 +184,68 @@ func (c *Conn) ConnectionState() (tls.ConnectionState, bool) {
 
 // Close closes the connection with a condition, nil for an orderly end. What
 // waits to be written is written before. It does not wait for the peer, who is
-// given Config.CloseTimeout to answer.
+// given Config.CloseTimeout to answer; what else the peer says is ignored.
 func (c *Conn) Close(cond *codec.Condition) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.closeLocked(cond)
-	c.mu.Unlock()
-	c.spawnFlush()
+	c.kick()
 }
 
 // Shutdown is Close once the reader is done with what it is doing: what was
 // handed to the handler is settled before.
 func (c *Conn) Shutdown(cond *codec.Condition) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.busy {
 		c.stopping, c.stop = true, cond
-		c.mu.Unlock()
 		return
 	}
 	c.closeLocked(cond)
-	c.mu.Unlock()
-	c.spawnFlush()
+	c.kick()
 }
 
 // Abort ends the connection at once, without a word to the peer.
 func (c *Conn) Abort(err error) {
 	c.mu.Lock()
-	if c.cause == nil {
+	defer c.mu.Unlock()
+	if c.cause == nil && !c.closed {
 		c.cause = err
 	}
 	c.closed = true
-	c.mu.Unlock()
-	_ = closeNow(c.nc)
+	c.deadLocked(err)
 }
 
-// closeLocked queues our close.
+// closeLocked queues our close; the mutex is held.
 func (c *Conn) closeLocked(cond *codec.Condition) {
 	if c.closed || c.dead {
 		return
 	}
-	c.closed = true
 	if cond != nil && c.cause == nil {
 		c.cause = cond
 	}
+	if c.phase < expectOpen && !c.openSent {
+		c.closed = true
+		c.deadLocked(nil) // there is no frame yet to say it with
+		return
+	}
 	if !c.openSent {
-		if c.phase < expectOpen {
-			// There is no frame yet to say it with.
-			_ = closeNow(c.nc)
-			return
-		}
 		c.sendOpen()
 	}
 	for _, s := range c.sessions.all() {
 		s.settleLocked()
 	}
-	c.push(0, &codec.Close{Error: cond}, nil)
+	c.pushError(0, cond, func(cond *codec.Condition) codec.Performative { return &codec.Close{Error: cond} })
+	c.endSoon()
+	for _, s := range c.sessions.all() {
+		s.wakeSenders()
+	}
+}
+
+// endSoon has nothing queued any more, and bounds how long the rest may take;
+// the mutex is held.
+func (c *Conn) endSoon() {
+	c.closed = true
 	c.deadline = now() + int64(c.cfg.CloseTimeout)
 	c.arm()
 }
@@ -240,56 +260,3 @@ func closeNow(nc net.Conn) error {
 	}
 	return nc.Close()
 }
-
-// conditionOf returns what a peer is told of an error.
-func conditionOf(err error) *codec.Condition {
-	if err == nil {
-		return nil
-	}
-	if c, ok := errors.AsType[*codec.Condition](err); ok {
-		return c
-	}
-	if e, ok := errors.AsType[*codec.Error](err); ok {
-		return &codec.Condition{Name: e.Condition, Description: e.Msg}
-	}
-	return &codec.Condition{Name: InternalError}
-}
-
-// Refuse makes an error that tells the peer a condition.
-func Refuse(name, format string, args ...any) *codec.Condition {
-	return &codec.Condition{Name: name, Description: fmt.Sprintf(format, args...)}
-}
-
-// The error conditions of the standard (part 2 §2.8.15 to §2.8.18).
-const (
-	InternalError         = "amqp:internal-error"
-	NotFound              = "amqp:not-found"
-	UnauthorizedAccess    = "amqp:unauthorized-access"
-	ResourceLimitExceeded = "amqp:resource-limit-exceeded"
-	NotAllowed            = "amqp:not-allowed"
-	NotImplemented        = "amqp:not-implemented"
-	ResourceLocked        = "amqp:resource-locked"
-	PreconditionFailed    = "amqp:precondition-failed"
-	FrameSizeTooSmall     = "amqp:frame-size-too-small"
-	IllegalState          = "amqp:illegal-state"
-	ConnectionForced      = "amqp:connection:forced"
-	FramingError          = codec.FramingError
-	WindowViolation       = "amqp:session:window-violation"
-	ErrantLink            = "amqp:session:errant-link"
-	HandleInUse           = "amqp:session:handle-in-use"
-	UnattachedHandle      = "amqp:session:unattached-handle"
-	DetachForced          = "amqp:link:detach-forced"
-	TransferLimitExceeded = "amqp:link:transfer-limit-exceeded"
-	MessageSizeExceeded   = "amqp:link:message-size-exceeded"
-	LinkRedirect          = "amqp:link:redirect"
-	LinkStolen            = "amqp:link:stolen"
-)
-
-// The errors of calls on what has ended, or before it may be used.
-var (
-	ErrClosed   = errors.New("amqp: the connection is closed")
-	ErrEnded    = errors.New("amqp: the session has ended")
-	ErrDetached = errors.New("amqp: the link is detached")
-	ErrNoCredit = errors.New("amqp: the peer has given no credit")
-	ErrFull     = errors.New("amqp: too much waits to be written, or is unsettled")
-)

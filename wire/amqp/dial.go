@@ -34,7 +34,7 @@ func Dial(ctx context.Context, nc net.Conn, cfg *Config, h Handler) (*Conn, erro
 		h = Client{}
 	}
 	c := newConn(nc, cfg, h)
-	c.client, c.wait = true, nil // it keeps its buffer and is not parked
+	c.client = true
 	opening := make(chan struct{})
 	c.opening = opening
 	c.mu.Lock()
@@ -45,7 +45,7 @@ func Dial(ctx context.Context, nc net.Conn, cfg *Config, h Handler) (*Conn, erro
 		c.sendOpen()
 	}
 	c.arm()
-	c.flushLocked()
+	c.kick()
 	c.mu.Unlock()
 	go c.run()
 	select {

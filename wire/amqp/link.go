@@ -11,33 +11,72 @@ import (
 type link struct {
 	s        *Session
 	name     string
-	local    uint32 // handle
-	remote   uint32
-	attached bool // both sides have
-	closed   bool // our detach is out: nothing is sent, and what comes is ignored
-	told     bool // the handler was, or need not be
+	local    uint32 // handle, once it is placed
+	remote   uint32 // handle, once it is attached
+	ours     bool   // we asked for it
+	placed   bool   // it has a handle of ours: our attach is out
+	attached bool   // both sides have
+	closed   bool   // our detach is out: nothing is sent, and what comes is ignored
+	told     bool   // the handler was, or need not be
 	cause    error
-	sender   *Sender // exactly one of the two
+	sender   *Sender // at most one of the two; none for one that was refused
 	receiver *Receiver
 	waiting  chan struct{} // of who attached it, closed when the peer's attach or detach came
+}
+
+// linkKey tells the links of a connection apart: a name has one in each
+// direction.
+type linkKey struct {
+	name   string
+	sender bool // we send
+}
+
+func (l *link) key() linkKey { return linkKey{l.name, l.sender != nil} }
+
+// unname gives the link's name free; the mutex is held.
+func (l *link) unname() {
+	if k := l.key(); l.s.c.named[k] == l {
+		delete(l.s.c.named, k)
+	}
+}
+
+// farewell is a link whose handler must be told that it is over, and why.
+type farewell struct {
+	l   *link
+	err error
+}
+
+// tell tells the handlers of links; the mutex is not held.
+func tell(farewells []farewell) {
+	for _, f := range farewells {
+		f.l.detached(f.err)
+	}
 }
 
 // gone notes that the link is over and reports whether its handler must be
 // told; the mutex is held.
 func (l *link) gone() bool {
-	tell := !l.told && !l.closed
+	news := !l.told && !l.closed && l.waiting == nil
+	over := l.closed
 	l.told, l.closed = true, true
 	if l.waiting != nil {
 		close(l.waiting)
 		l.waiting = nil
 	}
+	if over {
+		return false
+	}
+	if l.attached || !l.ours {
+		l.unname() // else the peer's answer is still to come
+	}
 	if l.sender != nil {
 		l.sender.wake()
 		l.sender.forget()
-	} else {
+	}
+	if l.receiver != nil {
 		l.receiver.forget()
 	}
-	return tell
+	return news
 }
 
 // detached tells the handler.
@@ -50,21 +89,25 @@ func (l *link) detached(err error) {
 	}
 }
 
-// err returns what a call on the detached link gets; the mutex is held.
+// over reports whether nothing can be said on the link any more; the mutex is
+// held.
+func (l *link) over() bool { return l.closed || l.s.over() }
+
+// err returns what a call on the link that is over gets; the mutex is held.
 func (l *link) err() error {
 	switch {
 	case l.cause != nil:
 		return &endError{what: ErrDetached, cause: l.cause}
-	case l.s.ended || l.s.c.dead || l.s.c.closed:
+	case l.s.over():
 		return l.s.err()
 	}
 	return ErrDetached
 }
 
 // close queues our detach; the mutex is held.
-func (l *link) close(cond *codec.Condition) bool {
-	if l.closed || l.s.ended {
-		return false
+func (l *link) close(cond *codec.Condition) {
+	if l.over() {
+		return
 	}
 	l.s.sayLocked()
 	if cond != nil {
@@ -72,66 +115,82 @@ func (l *link) close(cond *codec.Condition) bool {
 	}
 	l.told = true
 	l.gone()
-	if l.s.local.get(l.local) != l {
-		return false // the peer was not answered yet: it will be refused
+	if !l.placed {
+		return // the peer was not answered yet: it will be refused
 	}
-	l.s.c.push(l.s.channel, &codec.Detach{Handle: l.local, Closed: true, Error: cond}, nil)
-	return true
+	l.s.c.pushError(l.s.channel, cond, func(cond *codec.Condition) codec.Performative {
+		return &codec.Detach{Handle: l.local, Closed: true, Error: cond}
+	})
 }
 
-// shut is close for the exported methods.
-func (l *link) shut(cond *codec.Condition) {
+// fail detaches a link for a fault of the peer's; the mutex is held, and the
+// link must be told.
+func (l *link) fail(cond *codec.Condition) []farewell {
+	if l.over() || l.told {
+		l.close(cond)
+		return nil
+	}
+	l.close(cond)
+	return []farewell{{l, cond}}
+}
+
+// Name returns the name of the link.
+func (l *link) Name() string { return l.name }
+
+// Session returns the session of the link.
+func (l *link) Session() *Session { return l.s }
+
+// Conn returns the connection of the link.
+func (l *link) Conn() *Conn { return l.s.c }
+
+// Close detaches the link with a condition, nil for an orderly end. The
+// handler is not told. It does not wait.
+func (l *link) Close(cond *codec.Condition) {
 	c := l.s.c
 	c.mu.Lock()
-	queued := l.close(cond)
-	c.mu.Unlock()
-	if queued {
-		c.spawnFlush()
-	}
+	defer c.mu.Unlock()
+	l.close(cond)
+	c.kick()
 }
 
-// failLocked detaches a link for a fault of the peer's; the caller tells the
-// handler when it returns true.
-func (l *link) failLocked(cond *codec.Condition) bool {
-	if l.closed {
-		return false
+// Err returns why the link is detached: nil while it is not.
+func (l *link) Err() error {
+	l.s.c.mu.Lock()
+	defer l.s.c.mu.Unlock()
+	if !l.over() {
+		return nil
 	}
-	tell := !l.told
-	l.close(cond)
-	return tell
+	return l.err()
 }
 
 // onDetach deals with the peer's detach (part 2 §2.6.4).
 func (c *Conn) onDetach(channel uint16, p *codec.Detach) error {
 	c.mu.Lock()
-	s := c.incoming.get(uint32(channel))
+	s, err := c.session(channel, codec.CodeDetach)
 	if s == nil {
 		c.mu.Unlock()
-		return Refuse(IllegalState, "a detach on channel %d, which has not begun", channel)
+		return err
 	}
 	l := s.handles.get(p.Handle)
-	if s.ended || l == nil {
-		var tell []*link
-		if !s.ended {
-			tell = s.fail(Refuse(UnattachedHandle, "a detach of handle %d, which is not attached", p.Handle))
-		}
+	if l == nil {
+		farewells := s.fail(Refuse(UnattachedHandle, "a detach of handle %d, which is not attached", p.Handle))
 		c.mu.Unlock()
-		detachAll(tell)
+		tell(farewells)
 		return nil
 	}
 	if p.Error != nil && l.cause == nil {
 		l.cause = cloneCondition(p.Error)
 	}
-	tell := false
+	news := false
 	if !l.closed {
 		s.sayLocked()
-		tell = l.gone()
+		news = l.gone()
 		c.push(s.channel, &codec.Detach{Handle: l.local, Closed: p.Closed}, nil)
 	}
 	s.drop(l)
 	cause := l.cause
 	c.mu.Unlock()
-	if tell {
+	if news {
 		l.detached(cause)
 	}
 	return nil
@@ -146,14 +205,6 @@ func (s *Session) drop(l *link) {
 	}
 }
 
-// nameKey tells the links of a name apart: one in each direction.
-func nameKey(ours codec.Role, name string) string {
-	if ours == codec.Sender {
-		return "s" + name
-	}
-	return "r" + name
-}
-
 // awaitAttach waits until the peer has attached a link of ours, or refused it.
 func (l *link) awaitAttach(ctx context.Context, done <-chan struct{}) error {
 	c := l.s.c
@@ -161,12 +212,12 @@ func (l *link) awaitAttach(ctx context.Context, done <-chan struct{}) error {
 	case <-done:
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		if l.closed || l.s.ended {
+		if l.over() {
 			return l.err()
 		}
 		return nil
 	case <-ctx.Done():
-		l.shut(nil)
+		l.Close(nil)
 		return ctx.Err()
 	}
 }

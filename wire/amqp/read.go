@@ -3,7 +3,6 @@ package amqp
 import (
 	"encoding/binary"
 	"errors"
-	"io"
 	"os"
 	"sync"
 	"time"
@@ -24,54 +23,64 @@ var (
 	ErrRemote = errors.New("amqp: the peer closed the connection with an error")
 )
 
-// work is what a reader needs while there is something to do. An idle server
-// holds none.
+// work is what a reader needs while there is something to do. An idle
+// connection holds none.
 type work struct {
-	buf         []byte // what has been read is buf[:fill]
-	fill        int
+	buf         *buffer
+	fill        int // what has been read is buf.b[:fill]
 	transfer    codec.Transfer
 	flow        codec.Flow
 	disposition codec.Disposition
+	heard       []news    // what a disposition says
+	assembled   []*buffer // payloads of several frames, borrowed until the flush
+	handed      int       // messages since the last flush
 }
 
-var works = sync.Pool{New: func() any { return &work{buf: getBuffer(readBuffer)[:readBuffer]} }}
+var works = sync.Pool{New: func() any { return &work{buf: fullBuffer(readBuffer)} }}
+
+// fullBuffer returns a buffer of n bytes or more, all of which are to be read
+// into.
+func fullBuffer(n int) *buffer {
+	b := getBuffer(n)
+	b.b = b.b[:cap(b.b)]
+	return b
+}
+
+// mostHeard is how many entries of a list of news are kept.
+const mostHeard = 1024
 
 // release returns w to the pool, without what only a large frame needed.
 func (w *work) release() {
-	if len(w.buf) != readBuffer {
-		putBuffer(w.buf)
-		w.buf = getBuffer(readBuffer)[:readBuffer]
+	if len(w.buf.b) != readBuffer {
+		w.buf.free()
+		w.buf = fullBuffer(readBuffer)
 	}
 	w.fill = 0
 	w.transfer, w.flow, w.disposition = codec.Transfer{}, codec.Flow{}, codec.Disposition{}
+	if cap(w.heard) > mostHeard {
+		w.heard = nil
+	}
 	works.Put(w)
 }
 
 // consume moves the bytes from pos on to the front and makes room for need.
 func (w *work) consume(pos, need int) {
 	rest := w.fill - pos
-	if need > len(w.buf) {
+	if need > len(w.buf.b) {
 		// The next size, not what the frame claims: that is only taken when the
 		// bytes have come.
-		grown := getBuffer(min(need, 2*max(rest, len(w.buf))))
-		grown = grown[:cap(grown)]
-		w.fill = copy(grown, w.buf[pos:w.fill])
-		putBuffer(w.buf)
+		grown := fullBuffer(min(need, 2*max(rest, len(w.buf.b))))
+		w.fill = copy(grown.b, w.buf.b[pos:w.fill])
+		w.buf.free()
 		w.buf = grown
 		return
 	}
 	if pos > 0 {
-		w.fill = copy(w.buf, w.buf[pos:w.fill])
+		w.fill = copy(w.buf.b, w.buf.b[pos:w.fill])
 	}
 }
 
-func (c *Conn) run() {
-	if c.client {
-		c.finish(c.hold())
-		return
-	}
-	c.over(c.serve())
-}
+func (c *Conn) run() { c.over(c.serve()) }
 
 // over deals with the end of serve.
 func (c *Conn) over(err error) {
@@ -87,7 +96,7 @@ func (c *Conn) over(err error) {
 func (c *Conn) park() {
 	c.parked.CompareAndSwap(0, 1)
 	_ = c.wait() // what is wrong comes to light with the next read
-	go func() { c.over(c.serve()) }()
+	go c.run()
 }
 
 // serve waits for bytes and deals with them. Its frame and those below it are
@@ -112,34 +121,19 @@ func (c *Conn) serve() error {
 	}
 }
 
-// hold reads with a buffer that it keeps.
-func (c *Conn) hold() error {
-	w := works.Get().(*work)
-	defer w.release()
-	for {
-		n, err := c.nc.Read(w.buf[w.fill:])
-		if w.fill += n; n > 0 {
-			c.wake()
-			pos, need, err := c.decode(w)
-			c.burstEnd()
-			if err != nil {
-				return err
-			}
-			w.consume(pos, need)
-			c.rest()
-		}
-		if err != nil {
-			return err
-		}
-	}
-}
-
 // begin deals with a burst that starts with n bytes of c.first.
 func (c *Conn) begin(n int) error {
-	w := works.Get().(*work)
-	w.fill = copy(w.buf, c.first[:n])
-	defer w.release()
+	c.work = works.Get().(*work)
+	c.work.fill = copy(c.work.buf.b, c.first[:n])
+	err := c.burst()
+	c.work.release()
+	c.work = nil
+	return err
+}
+
+func (c *Conn) burst() error {
 	for {
+		w := c.work
 		readErr := c.gather(w)
 		pos, need, err := c.decode(w)
 		c.burstEnd()
@@ -159,7 +153,7 @@ func (c *Conn) begin(n int) error {
 			c.seen.Store(now()) // an error comes again
 			continue
 		}
-		if err := c.await(w); err != nil {
+		if err := c.await(); err != nil {
 			return err
 		}
 	}
@@ -170,8 +164,8 @@ func (c *Conn) gather(w *work) error {
 	if c.now == nil {
 		return nil
 	}
-	for w.fill < len(w.buf) {
-		n, err := c.now(w.buf[w.fill:])
+	for w.fill < len(w.buf.b) {
+		n, err := c.now(w.buf.b[w.fill:])
 		w.fill += n
 		if err != nil && !c.interrupted(err) {
 			return err
@@ -184,12 +178,31 @@ func (c *Conn) gather(w *work) error {
 }
 
 // await waits for more of a frame that has arrived in part. The connection
-// counts as idle meanwhile.
-func (c *Conn) await(w *work) error {
+// counts as idle meanwhile, and holds little when little has arrived: peers
+// may leave it at that.
+func (c *Conn) await() error {
 	c.rest()
-	for {
-		n, err := c.nc.Read(w.buf[w.fill:])
+	w := c.work
+	if c.now == nil || w.fill > leastKept/2 {
+		n, err := c.readMore(w.buf.b[w.fill:])
 		w.fill += n
+		return err
+	}
+	small := fullBuffer(leastKept)
+	fill := copy(small.b, w.buf.b[:w.fill])
+	c.work = nil
+	w.release()
+	n, err := c.readMore(small.b[fill:])
+	w = works.Get().(*work)
+	w.fill = copy(w.buf.b, small.b[:fill+n])
+	c.work = w
+	small.free()
+	return err
+}
+
+func (c *Conn) readMore(p []byte) (int, error) {
+	for {
+		n, err := c.nc.Read(p)
 		if err != nil && c.interrupted(err) {
 			err = nil // half a frame is no time to be parked
 		}
@@ -197,7 +210,7 @@ func (c *Conn) await(w *work) error {
 			continue
 		}
 		c.wake()
-		return err
+		return n, err
 	}
 }
 
@@ -210,25 +223,31 @@ func (c *Conn) interrupted(err error) bool {
 // wake notes that the peer was heard of.
 func (c *Conn) wake() {
 	c.seen.Store(now())
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.busy = true
 	if c.parked.Load() != 0 {
 		c.parked.Store(0)
+		c.arm()
 	}
-	c.mu.Lock()
-	c.busy = true
-	c.mu.Unlock()
 }
 
 // rest notes that all that was read is dealt with.
 func (c *Conn) rest() {
 	c.seen.Store(now())
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.busy = false
+	c.stopLocked()
+}
+
+// stopLocked does what Shutdown left to the reader; the mutex is held.
+func (c *Conn) stopLocked() {
 	if c.stopping {
 		c.stopping = false
 		c.closeLocked(c.stop)
-		c.flushLocked()
+		c.kick()
 	}
-	c.mu.Unlock()
 }
 
 // decode deals with all whole frames in w. It returns where the rest begins,
@@ -236,18 +255,20 @@ func (c *Conn) rest() {
 // the connection.
 func (c *Conn) decode(w *work) (pos, need int, err error) {
 	for pos < w.fill {
-		b := w.buf[pos:w.fill]
+		b := w.buf.b[pos:w.fill]
 		switch c.phase {
 		case discard:
 			return w.fill, 0, nil
 		case expectHeader, expectAMQP:
-			if len(b) < codec.HeaderSize {
+			n, err := c.header(b)
+			if err != nil {
+				c.wrongHeader(err)
+				continue
+			}
+			if n == 0 {
 				return pos, codec.HeaderSize, nil
 			}
-			if err := c.header([codec.HeaderSize]byte(b)); err != nil {
-				return pos, 0, err
-			}
-			pos += codec.HeaderSize
+			pos += n
 			continue
 		}
 		most := c.cfg.MaxFrameSize
@@ -265,14 +286,14 @@ func (c *Conn) decode(w *work) (pos, need int, err error) {
 			pos += n
 			err = c.frame(w, f)
 		}
-		if err == errOver || errors.Is(err, io.EOF) { //nolint:errorlint // frame returns it as it is
+		if err == errOver { //nolint:errorlint // frame returns it as it is
 			return pos, 0, err
 		}
 		if err != nil {
 			c.fatal(err)
 			continue
 		}
-		if c.handed >= c.cfg.Burst {
+		if w.handed >= c.cfg.Burst {
 			c.burstEnd()
 		}
 	}
@@ -372,39 +393,46 @@ func (c *Conn) frame(w *work, f codec.Frame) error {
 // burstEnd flushes the handler, says what is due, and writes it. It waits while
 // the peer does not read.
 func (c *Conn) burstEnd() {
-	if c.phase == opened || c.handed > 0 {
+	w := c.work
+	if c.phase == opened || w.handed > 0 {
 		c.h.Flush(c)
 	}
-	c.handed = 0
-	for i, b := range c.assembled {
-		putBuffer(b)
-		c.assembled[i] = nil
+	w.handed = 0
+	for i, b := range w.assembled {
+		b.free()
+		w.assembled[i] = nil
 	}
-	c.assembled = c.assembled[:0]
-	if cap(c.assembled) > 64 {
-		c.assembled = nil
-	}
+	w.assembled = w.assembled[:0]
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.settleLocked()
-	c.flushLocked()
-	_ = c.awaitRoom(background) // the reader finds out by itself
-	c.mu.Unlock()
-}
-
-// settleLocked queues the dispositions and flows that are due.
-func (c *Conn) settleLocked() {
-	for i, s := range c.dirty {
-		s.settleLocked()
-		c.dirty[i] = nil
+	c.stopLocked()
+	c.flushLocked(c.unreadData())
+	_ = c.awaitRoom(background, c.cfg.Outbound+reserve) // the reader finds out by itself
+	if c.parting {
+		c.parting = false
+		c.awaitWritten()
+		c.closeWrite()
 	}
-	c.dirty = c.dirty[:0]
 }
 
-// Push writes what Settle and Grant have queued. The reader does it by itself
-// at the end of a burst; other goroutines call it after their last Settle.
+// closeWrite lets the peer see the end of the stream; the mutex is held.
+func (c *Conn) closeWrite() {
+	if h, ok := c.nc.(interface{ CloseWrite() error }); ok && !c.dead {
+		c.writing = true // for good: nothing is written after this
+		c.mu.Unlock()
+		_ = h.CloseWrite()
+		c.mu.Lock()
+		c.writing = false
+	}
+}
+
+// Push has written what Settle and Grant have queued. The reader does it by
+// itself at the end of a burst; other goroutines call it after their last
+// Settle. It does not wait for the network.
 func (c *Conn) Push() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.settleLocked()
-	c.flushLocked()
+	c.kick()
 }

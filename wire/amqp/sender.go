@@ -2,9 +2,6 @@ package amqp
 
 import (
 	"context"
-	"encoding/binary"
-	"fmt"
-	"sync"
 
 	"github.com/causeway-iot/causeway/wire/amqp/codec"
 )
@@ -16,51 +13,17 @@ type Sender struct {
 	untracked bool
 	most      int // tracked deliveries
 
-	sending sync.Mutex // held for a whole Send, so that messages stay whole and in order
-
 	// Guarded by the connection's mutex.
 	settled  bool   // the link carries settled deliveries only
 	mostSize uint64 // of a message, in bytes; 0 is no limit
 	credit   uint32
-	count    uint32 // delivery-count
-	drain    bool
-	moving   bool // a message was sent in part
-	pending  []sent
-	open     int           // of pending that are not settled
-	listed   bool          // in session.unsettle
+	count    uint32        // delivery-count
+	drain    bool          // the peer wants no credit to be left
+	sending  bool          // a Send is under way, so that messages stay whole and in order
+	queued   bool          // in session.waiting
+	owes     bool          // an aborted transfer, in session.owing
+	open     int           // tracked deliveries that are not settled
 	woken    chan struct{} // closed when sending may go on; nil when nobody waits
-}
-
-// sent is a delivery that may not be settled yet.
-type sent struct {
-	id    uint32
-	done  bool
-	token any
-}
-
-// Link facts that do not change.
-
-// Name returns the name of the link.
-func (l *link) Name() string { return l.name }
-
-// Session returns the session of the link.
-func (l *link) Session() *Session { return l.s }
-
-// Conn returns the connection of the link.
-func (l *link) Conn() *Conn { return l.s.c }
-
-// Close detaches the link with a condition, nil for an orderly end. The
-// handler is not told. It does not wait.
-func (l *link) Close(cond *codec.Condition) { l.shut(cond) }
-
-// Err returns why the link is detached: nil while it is not.
-func (l *link) Err() error {
-	l.s.c.mu.Lock()
-	defer l.s.c.mu.Unlock()
-	if !l.closed && !l.s.ended {
-		return nil
-	}
-	return l.err()
 }
 
 func newSender(s *Session, o SenderOptions) *Sender {
@@ -100,9 +63,8 @@ func (s *Sender) Unsettled() int {
 	return s.open
 }
 
-// onFlow takes credit from a flow (part 2 §2.6.7) and reports whether the
-// handler must hear of it; the mutex is held.
-func (s *Sender) onFlow(p *codec.Flow) bool {
+// onFlow takes credit from a flow (part 2 §2.6.7); the mutex is held.
+func (s *Sender) onFlow(p *codec.Flow) {
 	if p.LinkCredit.OK {
 		// Unsigned arithmetic does what the standard's serial numbers want.
 		s.credit = p.DeliveryCount.Or(0) + p.LinkCredit.V - s.count
@@ -111,13 +73,22 @@ func (s *Sender) onFlow(p *codec.Flow) bool {
 		}
 	}
 	s.drain = p.Drain
-	if s.drain && s.credit == 0 {
+	switch {
+	case s.drain && (s.credit == 0 || s.drainsAlone() && !s.sending):
 		s.drainedLocked()
-	} else if p.Echo {
+	case p.Echo:
 		s.pushState()
 	}
 	s.wake()
-	return true
+}
+
+// drainsAlone reports whether nobody else calls Drained.
+func (s *Sender) drainsAlone() bool {
+	if s.handler == nil {
+		return true
+	}
+	_, ok := s.handler.(Outcomes)
+	return ok
 }
 
 // pushState queues a flow with the state of the link; the mutex is held.
@@ -129,14 +100,16 @@ func (s *Sender) pushState() {
 }
 
 // Drained uses up the credit that is left, if the peer wants the link drained.
+// A sender without a handler, or with [Outcomes], does so by itself when no
+// Send is under way.
 func (s *Sender) Drained() {
 	c := s.s.c
 	c.mu.Lock()
-	if s.drain && !s.closed {
+	defer c.mu.Unlock()
+	if s.drain && !s.over() {
 		s.drainedLocked()
+		c.kick()
 	}
-	c.mu.Unlock()
-	c.flush()
 }
 
 func (s *Sender) drainedLocked() {
@@ -159,17 +132,20 @@ func (s *Sender) Await(ctx context.Context) error {
 	c := s.s.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for s.credit == 0 && !s.drain {
+	for !s.over() && s.credit == 0 && !s.drain {
 		if err := s.pause(ctx); err != nil {
 			return err
 		}
+	}
+	if s.over() {
+		return s.err()
 	}
 	return nil
 }
 
 // pause waits for the next change; the mutex is held, and is not meanwhile.
 func (s *Sender) pause(ctx context.Context) error {
-	if s.closed || s.s.ended {
+	if s.over() {
 		return s.err()
 	}
 	if s.woken == nil {
@@ -177,172 +153,13 @@ func (s *Sender) pause(ctx context.Context) error {
 	}
 	woken := s.woken
 	c := s.s.c
-	c.flushLocked()
+	c.kick()
 	c.mu.Unlock()
+	defer c.mu.Lock()
 	select {
 	case <-woken:
-		c.mu.Lock()
+		return nil
 	case <-ctx.Done():
-		c.mu.Lock()
 		return ctx.Err()
 	}
-	if s.closed || s.s.ended {
-		return s.err()
-	}
-	return nil
-}
-
-// Send sends messages in their order: it waits for credit, for the session's
-// window and for room in the queue, while ctx lasts. It returns how many were
-// handed to the connection, and why not all were. Payloads and tags are
-// borrowed until it returns. A message of several frames that ctx cuts short is
-// aborted. It must not be called by the connection's reader.
-func (s *Sender) Send(ctx context.Context, messages ...Transfer) (n int, err error) {
-	s.sending.Lock()
-	defer s.sending.Unlock()
-	c := s.s.c
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for n < len(messages) {
-		m := &messages[n]
-		for s.credit == 0 || !s.mayTrack(m) {
-			if err = s.pause(ctx); err != nil {
-				return n, err
-			}
-		}
-		if err = c.awaitRoom(ctx); err != nil {
-			return n, err
-		}
-		if s.closed || s.s.ended {
-			return n, s.err()
-		}
-		if s.credit == 0 {
-			continue // taken back while we waited for room
-		}
-		if err = s.put(ctx, m); err != nil {
-			return n, err
-		}
-		n++
-	}
-	c.flushLocked()
-	return n, nil
-}
-
-// TrySend sends a message if that is possible without waiting. Else it returns
-// ErrNoCredit or ErrFull, and the message was not sent. It writes as Push does:
-// the connection's reader at the end of the burst.
-func (s *Sender) TrySend(m Transfer) error {
-	if !s.sending.TryLock() {
-		return ErrFull
-	}
-	defer s.sending.Unlock()
-	c := s.s.c
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	switch {
-	case s.closed || s.s.ended:
-		return s.err()
-	case s.credit == 0:
-		return ErrNoCredit
-	case !s.mayTrack(&m) || len(c.out) >= c.cfg.Outbound || s.frames(len(m.Payload)) > s.s.remoteWindow:
-		return ErrFull
-	}
-	return s.put(background, &m)
-}
-
-// frames returns how many frames a payload takes, or some more.
-func (s *Sender) frames(n int) uint32 { return uint32(n)/(s.s.c.remote.maxFrame-transferRoom) + 1 }
-
-// transferRoom is what the performative of a transfer takes at most: its
-// header, and a tag.
-const transferRoom = 96
-
-// mayTrack reports whether another delivery can be remembered.
-func (s *Sender) mayTrack(m *Transfer) bool {
-	return s.untracked || s.settled || m.Settled || s.open < s.most
-}
-
-// put queues the frames of a message; the mutex is held, there is credit, and
-// s.sending is held.
-func (s *Sender) put(ctx context.Context, m *Transfer) error {
-	if len(m.Tag) > codec.MaxDeliveryTag {
-		return fmt.Errorf("amqp: a delivery tag of %d bytes, at most %d are possible", len(m.Tag), codec.MaxDeliveryTag)
-	}
-	if s.mostSize > 0 && uint64(len(m.Payload)) > s.mostSize {
-		return Refuse(MessageSizeExceeded, "the message has %d bytes, the peer takes %d", len(m.Payload), s.mostSize)
-	}
-	ss, c := s.s, s.s.c
-	if err := s.awaitWindow(ctx); err != nil {
-		return err
-	}
-	id := ss.delivery
-	ss.delivery++
-	s.credit--
-	s.count++
-	settled := s.settled || m.Settled
-	if !settled && !s.untracked {
-		s.track(id, m.Token)
-	}
-	var made [4]byte
-	tag := m.Tag
-	if len(tag) == 0 {
-		binary.BigEndian.PutUint32(made[:], id)
-		tag = made[:]
-	}
-	t := codec.Transfer{
-		Handle: s.local, DeliveryID: codec.Some(id), DeliveryTag: tag,
-		MessageFormat: codec.Some(m.Format), Settled: codec.Some(settled),
-	}
-	room := int(c.remote.maxFrame) - transferRoom
-	for rest := m.Payload; ; {
-		part := rest
-		if len(part) > room {
-			part = rest[:room]
-		}
-		rest = rest[len(part):]
-		t.More = len(rest) > 0
-		ss.nextOutgoing++
-		ss.remoteWindow--
-		c.push(ss.channel, &t, part)
-		if !t.More {
-			return nil
-		}
-		t = codec.Transfer{Handle: s.local}
-		err := c.awaitRoom(ctx)
-		if err == nil {
-			err = s.awaitWindow(ctx)
-		}
-		if err != nil {
-			s.abort(id)
-			return err
-		}
-	}
-}
-
-// abort gives up a message that was sent in part; the mutex is held.
-func (s *Sender) abort(id uint32) {
-	s.settleSent(id)
-	if s.closed || s.s.ended || s.s.c.dead {
-		return
-	}
-	// Its frame may exceed the window: an aborted delivery must end somehow, and
-	// peers take one frame more rather than half a message for ever.
-	s.s.nextOutgoing++
-	s.s.c.push(s.s.channel, &codec.Transfer{Handle: s.local, Aborted: true}, nil)
-	s.s.c.flushLocked()
-}
-
-// awaitWindow waits until the peer's window takes a frame; the mutex is held,
-// and is not meanwhile.
-func (s *Sender) awaitWindow(ctx context.Context) error {
-	for s.s.remoteWindow == 0 {
-		s.s.waiting = append(s.s.waiting, s)
-		if err := s.pause(ctx); err != nil {
-			return err
-		}
-	}
-	if s.closed || s.s.ended {
-		return s.err()
-	}
-	return nil
 }

@@ -1,89 +1,142 @@
 package amqp
 
 import (
-	"context"
+	"math"
 	"slices"
-	"sort"
 
 	"github.com/causeway-iot/causeway/wire/amqp/codec"
 )
 
-// track remembers a delivery; the mutex is held.
-func (s *Sender) track(id uint32, token any) {
-	if len(s.pending) >= 2*s.most {
-		s.pending = slices.DeleteFunc(s.pending, func(e sent) bool { return e.done })
-	}
-	s.pending = append(s.pending, sent{id: id, token: token})
-	s.open++
-	if !s.listed {
-		s.listed = true
-		s.s.unsettle = append(s.s.unsettle, s)
-	}
+// sent is a tracked delivery.
+type sent struct {
+	number uint64  // its id with the upper bits that the wire leaves out
+	s      *Sender // nil once it is settled
+	token  any
 }
 
-// find returns the index of the first delivery from id on, in the order of
-// serial numbers.
-func (s *Sender) find(id uint32) int {
-	return sort.Search(len(s.pending), func(i int) bool { return int32(s.pending[i].id-id) >= 0 })
+// sentQueue has the tracked deliveries of a session in their order. What is
+// settled lies around until it is in front, or is half of all.
+type sentQueue struct {
+	all  []sent
+	head int // those before are over
+	done int // settled ones from head on
 }
 
-// settleSent forgets a delivery and reports whether it was known; the mutex is
-// held.
-func (s *Sender) settleSent(id uint32) bool {
-	i := s.find(id)
-	if i == len(s.pending) || s.pending[i].id != id || s.pending[i].done {
+// mostSent is how many entries an empty queue keeps room for.
+const mostSent = 64
+
+func (q *sentQueue) add(e sent) {
+	if len(q.all) == cap(q.all) && (q.head+q.done) > len(q.all)/2 {
+		live := slices.DeleteFunc(q.all[q.head:], func(e sent) bool { return e.s == nil })
+		n := copy(q.all, live)
+		clear(q.all[n:])
+		q.all, q.head, q.done = q.all[:n], 0, 0
+	}
+	q.all = append(q.all, e)
+}
+
+// find returns the index of the first delivery from number on.
+func (q *sentQueue) find(number uint64) int {
+	i, _ := slices.BinarySearchFunc(q.all[q.head:], number, func(e sent, number uint64) int {
+		switch {
+		case e.number < number:
+			return -1
+		case e.number > number:
+			return 1
+		}
+		return 0
+	})
+	return q.head + i
+}
+
+// at settles the delivery with index i. The caller trims.
+func (q *sentQueue) at(i int) {
+	e := &q.all[i]
+	e.s.open--
+	e.s, e.token = nil, nil
+	q.done++
+}
+
+// settle forgets a delivery of s, and reports whether it was known.
+func (q *sentQueue) settle(s *Sender, number uint64) bool {
+	i := q.find(number)
+	if i == len(q.all) || q.all[i].number != number || q.all[i].s != s {
 		return false
 	}
-	s.settleAt(i)
-	s.trim()
+	q.at(i)
+	q.trim()
+	s.wake() // there is room for another delivery
 	return true
 }
 
-func (s *Sender) settleAt(i int) {
-	s.pending[i].done, s.pending[i].token = true, nil
-	s.open--
-}
-
-// trim lets go of what is settled in front; the mutex is held.
-func (s *Sender) trim() {
-	i := 0
-	for i < len(s.pending) && s.pending[i].done {
-		i++
+// trim lets go of what is settled in front.
+func (q *sentQueue) trim() {
+	for q.head < len(q.all) && q.all[q.head].s == nil {
+		q.head++
+		q.done--
 	}
-	if i == len(s.pending) {
-		s.pending = s.pending[:0]
-		if cap(s.pending) > 64 {
-			s.pending = nil
+	if q.head == len(q.all) {
+		q.all, q.head = q.all[:0], 0
+		if cap(q.all) > mostSent {
+			q.all = nil
 		}
-	} else {
-		s.pending = s.pending[i:]
 	}
-	s.wake() // there may be room for another delivery
 }
 
-// forget drops the deliveries of a link that is over, and tells who waits in
-// Deliver; the mutex is held.
-func (s *Sender) forget() {
-	for _, e := range s.pending {
+// drop forgets the deliveries of s, or of all for nil, and tells who waits in
+// Deliver.
+func (q *sentQueue) drop(s *Sender) {
+	for i := q.head; i < len(q.all); i++ {
+		e := &q.all[i]
+		if e.s == nil || s != nil && e.s != s {
+			continue
+		}
 		if o, ok := e.token.(*outcome); ok {
 			close(o.done)
 		}
+		q.at(i)
 	}
-	s.pending, s.open = nil, 0
+	q.trim()
+}
+
+// track remembers a delivery; the mutex is held.
+func (s *Sender) track(number uint64, token any) {
+	s.s.sent.add(sent{number: number, s: s, token: token})
+	s.open++
+}
+
+// forget drops the deliveries of a link that is over; the mutex is held.
+func (s *Sender) forget() {
+	if s.open > 0 {
+		s.s.sent.drop(s)
+	}
+}
+
+// number returns the number of the delivery that an id is about: the last one
+// that had it. It is not valid for one that was not sent yet.
+func (s *Session) number(id uint32) (number uint64, ok bool) {
+	ago := uint32(s.delivery) - id // the next one to be sent is 0 ago
+	if ago == 0 || ago > math.MaxInt32 || uint64(ago) > s.delivery {
+		return 0, false
+	}
+	return s.delivery - uint64(ago), true
 }
 
 // Settle answers the state of a delivery that the peer did not settle, and
 // forgets the delivery.
 func (s *Sender) Settle(id uint32, state codec.State) {
-	c := s.s.c
+	c, ss := s.s.c, s.s
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if s.closed || s.s.ended || !s.settleSent(id) {
+	if s.over() {
 		return
 	}
-	c.push(s.s.channel, &codec.Disposition{Role: codec.Sender, First: id, Settled: true, State: state}, nil)
+	if number, ok := ss.number(id); !ok || !ss.sent.settle(s, number) {
+		return
+	}
+	ss.pushDisposition(&codec.Disposition{Role: codec.Sender, First: id, Settled: true, State: state})
 	if !c.busy {
-		c.flushLocked()
+		c.kick()
 	}
 }
 
@@ -93,121 +146,74 @@ type news struct {
 	d Sent
 }
 
-// onDisposition deals with a disposition (part 2 §2.7.6).
+// onDisposition deals with a disposition (part 2 §2.7.6). What it says of
+// deliveries that are not known is ignored: they are settled.
 func (c *Conn) onDisposition(channel uint16, p *codec.Disposition) error {
 	c.mu.Lock()
-	ss := c.incoming.get(uint32(channel))
-	if ss == nil {
+	s, err := c.session(channel, codec.CodeDisposition)
+	// What a sender says of its deliveries changes nothing: they are settled with
+	// the first word from us.
+	if s == nil || p.Role == codec.Sender {
 		c.mu.Unlock()
-		return Refuse(IllegalState, "a disposition on channel %d, which has not begun", channel)
+		return err
 	}
-	if ss.ended || p.Role == codec.Sender {
-		// What a sender says of its deliveries changes nothing: they are settled
-		// with the first word from us.
-		c.mu.Unlock()
-		return nil
-	}
-	last := p.Last.Or(p.First)
-	var heard []news
-	kept := ss.unsettle[:0]
-	for _, s := range ss.unsettle {
-		i := s.find(p.First)
-		from := i
-		for ; i < len(s.pending) && int32(last-s.pending[i].id) >= 0; i++ {
-			if e := &s.pending[i]; !e.done {
-				heard = append(heard, news{s, Sent{ID: e.id, Token: e.token}})
-				if p.Settled {
-					s.settleAt(i)
-				}
-			}
-		}
-		if p.Settled && i > from {
-			s.trim()
-		}
-		if s.open > 0 {
-			kept = append(kept, s)
-		} else {
-			s.listed = false
-		}
-	}
-	clear(ss.unsettle[len(kept):])
-	ss.unsettle = kept
-	if len(heard) == 0 && !p.Settled && ss.untracks && p.State.Terminal() {
-		c.push(ss.channel, &codec.Disposition{Role: codec.Sender, First: p.First, Last: p.Last, Settled: true, State: p.State}, nil)
-	}
+	heard := s.hear(p, c.work.heard[:0])
 	c.mu.Unlock()
-	for _, n := range heard {
+	for i, n := range heard {
 		if n.s.handler != nil {
 			n.s.handler.Disposition(n.s, n.d, &p.State, p.Settled)
 		}
+		heard[i] = news{}
 	}
+	c.work.heard = heard[:0]
 	return nil
 }
 
-// outcome is the Token of a delivery that somebody waits for.
-type outcome struct{ done chan codec.State }
-
-// Deliver sends a message and waits for its outcome, which is a copy. The
-// sender's handler must be [Outcomes], or pass on to it.
-func (s *Sender) Deliver(ctx context.Context, m Transfer) (codec.State, error) {
-	o := &outcome{done: make(chan codec.State, 1)}
-	m.Token = o
-	if _, err := s.Send(ctx, m); err != nil {
-		return codec.State{}, err
+// hear takes a disposition and appends what it says of which delivery; the
+// mutex is held.
+func (s *Session) hear(p *codec.Disposition, heard []news) []news {
+	first, ok := s.number(p.First)
+	if !ok {
+		return heard
 	}
-	if m.Settled || s.isSettled() {
-		return codec.Accepted(), nil
+	last := s.delivery - 1
+	if n, ok := s.number(p.Last.Or(p.First)); ok {
+		last = n
 	}
-	select {
-	case st, ok := <-o.done:
-		if !ok {
-			return codec.State{}, s.Err()
+	if last == s.delivery-1 {
+		s.c.readTo = max(s.c.readTo, s.lastAt)
+	}
+	q := &s.sent
+	next := first // that nothing was said about
+	for i := q.find(first); i < len(q.all) && q.all[i].number <= last; i++ {
+		e := &q.all[i]
+		if e.s == nil {
+			continue
 		}
-		return st, nil
-	case <-ctx.Done():
-		return codec.State{}, ctx.Err()
+		s.forgotten(p, next, e.number)
+		next = e.number + 1
+		heard = append(heard, news{e.s, Sent{ID: uint32(e.number), Token: e.token}})
+		if p.Settled {
+			e.s.wake() // there is room for another delivery
+			q.at(i)
+		}
 	}
+	s.forgotten(p, next, last+1)
+	if p.Settled {
+		q.trim()
+	}
+	return heard
 }
 
-func (s *Sender) isSettled() bool {
-	s.s.c.mu.Lock()
-	defer s.s.c.mu.Unlock()
-	return s.settled
-}
-
-// Outcomes is the handler of a sender whose messages are sent by
-// [Sender.Deliver]. The zero value is ready for use.
-type Outcomes struct{}
-
-var _ SenderHandler = Outcomes{}
-
-// Flow does nothing.
-func (Outcomes) Flow(*Sender) {}
-
-// Disposition gives the outcome to who waits for it.
-func (Outcomes) Disposition(s *Sender, d Sent, state *codec.State, settled bool) {
-	if !state.Terminal() && !settled {
+// forgotten settles deliveries that nobody tracks, from a number up to another,
+// as the peer says; the mutex is held.
+func (s *Session) forgotten(p *codec.Disposition, from, to uint64) {
+	if !s.untracks || p.Settled || !p.State.Terminal() || from >= to {
 		return
 	}
-	if !settled {
-		s.Settle(d.ID, *state)
+	d := codec.Disposition{Role: codec.Sender, First: uint32(from), Settled: true, State: p.State}
+	if to-from > 1 {
+		d.Last = codec.Some(uint32(to - 1))
 	}
-	if o, ok := d.Token.(*outcome); ok {
-		st := cloneState(state)
-		if !state.Terminal() {
-			st = codec.Released() // settled without an outcome: nobody knows
-		}
-		o.done <- st
-	}
-}
-
-// Detached does nothing: who waits finds out.
-func (Outcomes) Detached(*Sender, error) {}
-
-func cloneState(s *codec.State) codec.State {
-	c := *s
-	c.Error = cloneCondition(s.Error)
-	c.Annotations = s.Annotations.Clone()
-	c.Extension = s.Extension.Clone()
-	return c
+	s.pushDisposition(&d)
 }

@@ -2,9 +2,6 @@ package amqp
 
 import (
 	"context"
-	"errors"
-	"io"
-	"math"
 	"strings"
 
 	"github.com/causeway-iot/causeway/wire/amqp/codec"
@@ -13,12 +10,13 @@ import (
 // Session is a session of a connection. Its fields are guarded by the
 // connection's mutex.
 type Session struct {
-	c       *Conn
-	channel uint16 // ours
-	remote  uint16 // the peer's
-	begun   bool   // the peer's begin came
-	ended   bool   // our end is out, or the session is over
-	cause   error
+	c         *Conn
+	channel   uint16 // ours
+	remote    uint16 // the peer's
+	begun     bool   // the peer's begin came
+	ended     bool   // our end is out, or the session is over
+	handleMax uint32 // the peer's
+	cause     error
 
 	// Incoming transfers (part 2 §2.5.6).
 	nextIncoming uint32
@@ -26,36 +24,28 @@ type Session struct {
 
 	// Outgoing transfers.
 	nextOutgoing uint32
-	delivery     uint32 // next delivery-id
 	remoteWindow uint32
+	delivery     uint64    // number of the next delivery; its id has the lower 32 bits
+	lastAt       uint64    // bytes that had been queued after the last transfer
+	sent         sentQueue // tracked deliveries
+	waiting      []*Sender // for the window to open
+	owing        []*Sender // an aborted transfer
 
-	local    table[link]      // by our handle
-	handles  table[link]      // by the peer's
-	naming   map[string]*link // attached by us, not yet by the peer; by role and name
-	unsettle []*Sender        // with tracked deliveries
-	waiting  []*Sender        // for the window to open
+	local   table[link] // by our handle
+	handles table[link] // by the peer's
 
 	// What is said at the end of a burst.
 	isDirty  bool
 	flow     bool        // of the session
+	untracks bool        // some sender forgets its deliveries
 	pending  settlement  // of deliveries that we received
 	grants   []*Receiver // whose credit is to be topped up
-	beginCh  chan struct{}
-	endedCh  chan struct{} // made by End; closed when the session is over
-	untracks bool          // some sender forgets its deliveries
-}
 
-// settlement is a run of deliveries with the same state that waits to be said.
-type settlement struct {
-	any         bool
-	first, last uint32
-	state       codec.State
+	beginCh chan struct{} // of Begin, closed when the peer's begin came
 }
 
 // clone copies a borrowed string.
 func clone(s string) string { return strings.Clone(s) }
-
-func isEOF(err error) bool { return errors.Is(err, io.EOF) }
 
 // Conn returns the connection.
 func (s *Session) Conn() *Conn { return s.c }
@@ -66,6 +56,9 @@ func (c *Conn) newSession() *Session {
 	c.sessions.put(uint32(s.channel), s)
 	return s
 }
+
+// maxSessions is how many sessions the two sides can have.
+func (c *Conn) maxSessions() int { return int(min(c.cfg.ChannelMax, c.remote.channelMax)) + 1 }
 
 // pushBegin queues our begin; the mutex is held.
 func (s *Session) pushBegin(answers bool) {
@@ -78,14 +71,35 @@ func (s *Session) pushBegin(answers bool) {
 	s.c.push(s.channel, &b, nil)
 }
 
+// session returns the session that a frame is for, or nil when nobody listens to
+// it any more. The mutex is held.
+func (c *Conn) session(channel uint16, code codec.Code) (*Session, error) {
+	if c.closed {
+		return nil, nil
+	}
+	if channel > c.cfg.ChannelMax {
+		return nil, Refuse(FramingError, "channel %d is above the channel-max of %d", channel, c.cfg.ChannelMax)
+	}
+	s := c.incoming.get(uint32(channel))
+	if s == nil {
+		return nil, Refuse(IllegalState, "%v on channel %d, which has not begun", code, channel)
+	}
+	if s.ended && code != codec.CodeEnd {
+		return nil, nil
+	}
+	return s, nil
+}
+
 // onBegin deals with the peer's begin (part 2 §2.5.1).
 func (c *Conn) onBegin(channel uint16, p *codec.Begin) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if channel > c.cfg.ChannelMax {
-		return Refuse(NotAllowed, "channel %d is above the channel-max of %d", channel, c.cfg.ChannelMax)
-	}
-	if c.incoming.get(uint32(channel)) != nil {
+	switch {
+	case c.closed:
+		return nil
+	case channel > c.cfg.ChannelMax:
+		return Refuse(FramingError, "channel %d is above the channel-max of %d", channel, c.cfg.ChannelMax)
+	case c.incoming.get(uint32(channel)) != nil:
 		return Refuse(IllegalState, "a second begin on channel %d", channel)
 	}
 	var s *Session
@@ -95,13 +109,13 @@ func (c *Conn) onBegin(channel uint16, p *codec.Begin) error {
 			return Refuse(IllegalState, "a begin answers one on channel %d, which there is not", p.RemoteChannel.V)
 		}
 	} else {
-		if c.sessions.n > int(min(c.cfg.ChannelMax, c.remote.channelMax)) {
+		if c.sessions.n >= c.maxSessions() {
 			return Refuse(ResourceLimitExceeded, "more than %d sessions", c.sessions.n)
 		}
 		s = c.newSession()
 	}
 	s.remote, s.begun = channel, true
-	s.nextIncoming, s.remoteWindow = p.NextOutgoingID, p.IncomingWindow
+	s.nextIncoming, s.remoteWindow, s.handleMax = p.NextOutgoingID, p.IncomingWindow, p.HandleMax
 	c.incoming.put(uint32(channel), s)
 	if !p.RemoteChannel.OK {
 		s.pushBegin(true)
@@ -116,68 +130,70 @@ func (c *Conn) onBegin(channel uint16, p *codec.Begin) error {
 // onEnd deals with the peer's end.
 func (c *Conn) onEnd(channel uint16, p *codec.End) error {
 	c.mu.Lock()
-	s := c.incoming.get(uint32(channel))
+	s, err := c.session(channel, codec.CodeEnd)
 	if s == nil {
 		c.mu.Unlock()
-		return Refuse(IllegalState, "an end on channel %d, which has not begun", channel)
+		return err
 	}
 	if p.Error != nil && s.cause == nil {
 		s.cause = cloneCondition(p.Error)
 	}
 	if !s.ended {
 		s.settleLocked()
-		s.ended = true
 		c.push(s.channel, &codec.End{}, nil)
 	}
-	links := s.endLocked()
-	cause := s.cause
+	farewells := s.endLocked()
 	c.incoming.del(uint32(channel))
 	c.sessions.del(uint32(s.channel))
 	c.mu.Unlock()
-	for _, l := range links {
-		l.detached(cause)
-	}
+	tell(farewells)
 	return nil
 }
 
 // fail ends the session with an error of the peer's; the mutex is held, and the
 // links that it had must be told.
-func (s *Session) fail(cond *codec.Condition) []*link {
+func (s *Session) fail(cond *codec.Condition) []farewell {
 	if s.ended {
 		return nil
 	}
 	s.settleLocked()
-	s.ended, s.cause = true, cond
-	s.c.push(s.channel, &codec.End{Error: cond}, nil)
+	if cond != nil {
+		s.cause = cond
+	}
+	s.c.pushError(s.channel, cond, func(cond *codec.Condition) codec.Performative { return &codec.End{Error: cond} })
 	return s.endLocked()
 }
 
 // endLocked takes all links from the session and wakes who waits; the mutex is
 // held. It returns the links whose handlers must be told.
-func (s *Session) endLocked() []*link {
+func (s *Session) endLocked() []farewell {
 	s.ended = true
-	var tell []*link
+	s.sent.drop(nil)
+	var farewells []farewell
 	for _, l := range s.local.all() {
 		if l.gone() {
-			tell = append(tell, l)
+			farewells = append(farewells, farewell{l, s.cause})
 		}
+		l.unname()
 		s.c.links--
 	}
-	s.local, s.handles, s.naming = table[link]{}, table[link]{}, nil
-	s.unsettle, s.grants, s.pending = nil, nil, settlement{}
-	for _, w := range s.waiting {
-		w.wake()
-	}
-	s.waiting = nil
+	s.local, s.handles = table[link]{}, table[link]{}
+	s.grants, s.pending, s.waiting, s.owing = nil, settlement{}, nil, nil
 	if s.beginCh != nil {
 		close(s.beginCh)
 		s.beginCh = nil
 	}
-	if s.endedCh != nil {
-		close(s.endedCh)
-		s.endedCh = nil
+	return farewells
+}
+
+// wakeSenders lets who waits for something find out that it will not come; the
+// mutex is held.
+func (s *Session) wakeSenders() {
+	for _, l := range s.local.all() {
+		if l.sender != nil {
+			l.sender.wake()
+		}
 	}
-	return tell
 }
 
 // err returns what a call on the ended session gets; the mutex is held.
@@ -191,167 +207,23 @@ func (s *Session) err() error {
 	return ErrEnded
 }
 
-// dirtyLocked has settleLocked called at the end of the burst.
-func (s *Session) dirtyLocked() {
-	if !s.isDirty {
-		s.isDirty = true
-		s.c.dirty = append(s.c.dirty, s)
-	}
-}
-
-// settleLocked queues what is due to be said: settlements first, so that credit
-// comes after what earned it.
-func (s *Session) settleLocked() {
-	s.isDirty = false
-	if s.ended {
-		return
-	}
-	s.sayLocked()
-	flow := s.flow
-	for i, r := range s.grants {
-		s.grants[i] = nil
-		r.listed = false
-		if r.topUp() {
-			flow = false // a link's flow carries the session's
-		}
-	}
-	s.grants = s.grants[:0]
-	if flow && s.window <= s.c.cfg.IncomingWindow/2 {
-		s.pushFlow(nil)
-	}
-	s.flow = false
-}
-
-// sayLocked queues the disposition that is pending.
-func (s *Session) sayLocked() {
-	p := &s.pending
-	if !p.any {
-		return
-	}
-	d := codec.Disposition{Role: codec.Receiver, First: p.first, Settled: true, State: p.state}
-	if p.last != p.first {
-		d.Last = codec.Some(p.last)
-	}
-	s.c.push(s.channel, &d, nil)
-	*p = settlement{}
-}
-
-// settle adds a delivery to the pending run; the mutex is held.
-func (s *Session) settle(id uint32, state *codec.State) {
-	p := &s.pending
-	if p.any && id == p.last+1 && sameState(&p.state, state) {
-		p.last = id
-		return
-	}
-	s.sayLocked()
-	*p = settlement{any: true, first: id, last: id, state: *state}
-	s.dirtyLocked()
-}
-
-// sameState reports whether two states are said alike. Those that carry more
-// than their kind are taken to differ.
-func sameState(a, b *codec.State) bool {
-	return a.Kind == b.Kind && (a.Kind == codec.CodeAccepted || a.Kind == codec.CodeReleased)
-}
-
-// pushFlow queues a flow, with what a link adds to it; the mutex is held.
-func (s *Session) pushFlow(add func(*codec.Flow)) {
-	s.window = s.c.cfg.IncomingWindow
-	f := codec.Flow{
-		IncomingWindow: s.window, NextOutgoingID: s.nextOutgoing, OutgoingWindow: outgoingWindow,
-	}
-	if s.begun {
-		f.NextIncomingID = codec.Some(s.nextIncoming)
-	}
-	if add != nil {
-		add(&f)
-	}
-	s.c.push(s.channel, &f, nil)
-}
-
-// onFlow deals with a flow (part 2 §2.5.6, §2.6.7).
-func (c *Conn) onFlow(channel uint16, p *codec.Flow) error {
-	c.mu.Lock()
-	s := c.incoming.get(uint32(channel))
-	if s == nil {
-		c.mu.Unlock()
-		return Refuse(IllegalState, "a flow on channel %d, which has not begun", channel)
-	}
-	if s.ended {
-		c.mu.Unlock()
-		return nil
-	}
-	// Until it has seen our begin the peer counts from our first id, which is 0.
-	was := s.remoteWindow
-	s.remoteWindow = p.NextIncomingID.Or(0) + p.IncomingWindow - s.nextOutgoing
-	if s.remoteWindow > math.MaxInt32 {
-		s.remoteWindow = 0 // what is under way already fills the window, or more
-	}
-	if was == 0 && s.remoteWindow > 0 {
-		for _, w := range s.waiting {
-			w.wake()
-		}
-		s.waiting = s.waiting[:0]
-	}
-	if !p.Handle.OK {
-		if p.Echo {
-			s.pushFlow(nil)
-		}
-		c.mu.Unlock()
-		return nil
-	}
-	l := s.handles.get(p.Handle.V)
-	if l == nil {
-		tell := s.fail(Refuse(UnattachedHandle, "a flow on handle %d, which is not attached", p.Handle.V))
-		c.mu.Unlock()
-		detachAll(tell)
-		return nil
-	}
-	var notify *Sender
-	switch {
-	case l.closed:
-	case l.sender != nil:
-		if l.sender.onFlow(p) {
-			notify = l.sender
-		}
-	default:
-		l.receiver.onFlow(p)
-	}
-	c.mu.Unlock()
-	if notify != nil && notify.handler != nil {
-		notify.handler.Flow(notify)
-	}
-	return nil
-}
-
-func detachAll(links []*link) {
-	for _, l := range links {
-		l.detached(l.s.cause)
-	}
-}
+// over reports whether nothing can be said on the session any more; the mutex
+// is held.
+func (s *Session) over() bool { return s.ended || s.c.closed || s.c.dead }
 
 // Begin begins a session. It waits for the peer.
 func (c *Conn) Begin(ctx context.Context) (*Session, error) {
 	c.mu.Lock()
-	if c.closed || c.dead {
-		defer c.mu.Unlock()
-		return nil, c.ended()
-	}
-	if c.sessions.n > int(min(c.cfg.ChannelMax, c.remote.channelMax)) {
-		defer c.mu.Unlock()
-		return nil, ErrFull
-	}
-	s := c.newSession()
-	begun := make(chan struct{})
-	s.beginCh = begun
-	s.pushBegin(false)
-	c.flushLocked()
+	s, begun, err := c.beginLocked()
 	c.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
 	select {
 	case <-begun:
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		if s.ended {
+		if s.over() {
 			return nil, s.err()
 		}
 		return s, nil
@@ -361,20 +233,36 @@ func (c *Conn) Begin(ctx context.Context) (*Session, error) {
 	}
 }
 
-// End ends the session, with all its links, whose handlers are not told. It
-// does not wait for the peer.
+func (c *Conn) beginLocked() (*Session, <-chan struct{}, error) {
+	switch {
+	case c.closed || c.dead:
+		return nil, nil, c.ended()
+	case c.phase != opened:
+		return nil, nil, ErrNotOpen
+	case c.sessions.n >= c.maxSessions():
+		return nil, nil, ErrFull
+	}
+	s := c.newSession()
+	begun := make(chan struct{})
+	s.beginCh = begun
+	s.pushBegin(false)
+	c.kick()
+	return s, begun, nil
+}
+
+// End ends the session with a condition, nil for an orderly end. All its links
+// end with it; their handlers are not told. It does not wait for the peer.
 func (s *Session) End(cond *codec.Condition) error {
 	c := s.c
 	c.mu.Lock()
-	if s.ended {
-		defer c.mu.Unlock()
+	defer c.mu.Unlock()
+	if s.over() {
 		return s.err()
 	}
 	for _, l := range s.local.all() {
-		l.closed = true
+		l.told = true
 	}
 	s.fail(cond)
-	c.mu.Unlock()
-	c.flush()
+	c.kick()
 	return nil
 }

@@ -4,9 +4,10 @@ package amqp
 // as peers usually choose them lie in a slice, others in a map, so that the
 // memory follows the number of things and not the numbers.
 type table[T any] struct {
-	low  []*T
-	high map[uint32]*T
-	n    int
+	low   []*T
+	high  map[uint32]*T
+	n     int
+	least uint32 // all numbers below are taken
 }
 
 // lows is how many numbers lie in the slice at most.
@@ -41,6 +42,7 @@ func (t *table[T]) del(i uint32) {
 		return
 	}
 	t.n--
+	t.least = min(t.least, i)
 	if i < uint32(len(t.low)) {
 		t.low[i] = nil
 		return
@@ -50,16 +52,10 @@ func (t *table[T]) del(i uint32) {
 
 // free returns the lowest number that is free.
 func (t *table[T]) free() uint32 {
-	for i, v := range t.low {
-		if v == nil {
-			return uint32(i)
-		}
+	for t.get(t.least) != nil {
+		t.least++
 	}
-	i := uint32(len(t.low))
-	for t.high[i] != nil {
-		i++
-	}
-	return i
+	return t.least
 }
 
 // all returns what is in the table.

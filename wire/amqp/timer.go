@@ -13,12 +13,19 @@ var (
 	ErrStuck       = errors.New("amqp: the peer does not take what is written to it")
 )
 
-// arm sets the timer to the next time that something is due; the mutex is held.
+// arm sees to it that the timer fires when something is due; the mutex is held.
+// A timer that fires earlier than it must is left alone: it looks again then.
 func (c *Conn) arm() {
 	if c.dead {
 		return
 	}
-	d := max(time.Duration(c.due(now())), time.Millisecond)
+	n := now()
+	at := c.due(n)
+	if at == math.MaxInt64 || c.fires != 0 && c.fires <= at {
+		return
+	}
+	c.fires = at
+	d := max(time.Duration(at-n), time.Millisecond)
 	if c.timer == nil {
 		c.timer = time.AfterFunc(d, c.tick)
 	} else {
@@ -26,77 +33,83 @@ func (c *Conn) arm() {
 	}
 }
 
-// due returns how long it is until something is due; the mutex is held.
+// due returns when the next thing is due; the mutex is held.
 func (c *Conn) due(n int64) int64 {
-	next := int64(math.MaxInt64)
-	sooner := func(at int64) { next = min(next, at) }
+	at := int64(math.MaxInt64)
+	sooner := func(t int64) { at = min(at, t) }
 	if c.deadline != 0 {
 		sooner(c.deadline)
 	}
 	if c.since != 0 {
 		sooner(c.since + int64(c.cfg.WriteStall))
 	}
-	if c.phase == opened {
-		sooner(c.seen.Load() + 2*int64(c.cfg.IdleTimeout))
-		if c.remote.heartbeat != 0 {
-			sooner(c.wrote + c.remote.heartbeat)
-		}
-		if c.wait != nil {
-			switch c.parked.Load() {
-			case 0:
-				sooner(c.seen.Load() + int64(parkAfter))
-			case 1:
-				sooner(c.seen.Load() + int64(parkAgain))
-			}
-		}
+	if c.phase != opened || c.closed {
+		return at
 	}
-	// A write that begins meanwhile is noticed late, but is noticed.
-	return min(next-n, int64(c.cfg.WriteStall))
+	seen, wrote := c.seen.Load(), c.wrote
+	if c.busy {
+		seen = n // it counts once the reader is done
+	}
+	if c.since != 0 {
+		wrote = n
+	}
+	sooner(seen + 2*int64(c.cfg.IdleTimeout))
+	if c.remote.heartbeat != 0 {
+		sooner(wrote + c.remote.heartbeat)
+	}
+	if after := c.parkAfter(); after != 0 {
+		sooner(seen + after)
+	}
+	return at
 }
 
 // tick does what is due.
 func (c *Conn) tick() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.dead {
-		return
-	}
+	c.fires = 0
 	n := now()
-	switch seen := c.seen.Load(); {
+	seen := c.seen.Load()
+	live := c.phase == opened && !c.closed
+	after := c.parkAfter()
+	switch {
+	case c.dead:
+		return
 	case c.since != 0 && n >= c.since+int64(c.cfg.WriteStall):
 		c.deadLocked(ErrStuck)
 		return
 	case c.deadline != 0 && n >= c.deadline:
 		c.deadLocked(ErrOpenTimeout) // counts only when we have not closed
 		return
-	case c.phase == opened && !c.busy && n >= seen+2*int64(c.cfg.IdleTimeout):
-		c.closeLocked(Refuse(ResourceLimitExceeded, "nothing was heard for %v, the idle time-out is %v", time.Duration(n-seen), c.cfg.IdleTimeout))
+	case live && !c.busy && n >= seen+2*int64(c.cfg.IdleTimeout):
 		if c.cause == nil {
 			c.cause = ErrSilent
 		}
-	case c.phase == opened && c.remote.heartbeat != 0 && n >= c.wrote+c.remote.heartbeat && len(c.out) == 0:
-		c.push(0, nil, nil)
-	case c.phase == opened && c.wait != nil && !c.busy && c.toPark(n-seen):
+		c.closeLocked(Refuse(ResourceLimitExceeded, "nothing was heard for %v, the idle time-out is %v",
+			time.Duration(n-seen).Truncate(time.Millisecond), c.cfg.IdleTimeout))
+	case live && c.remote.heartbeat != 0 && c.since == 0 && n >= c.wrote+c.remote.heartbeat:
+		if c.waiting() == 0 {
+			c.push(0, nil, nil)
+		}
+	case live && after != 0 && !c.busy && n >= seen+after:
 		c.parked.Add(1)
 		_ = c.nc.SetReadDeadline(time.Unix(1, 0)) // see interrupted
 	}
-	if len(c.out) > 0 && !c.writing {
-		c.arm()
-		c.mu.Unlock()
-		go c.flush()
-		c.mu.Lock()
-		return
-	}
+	c.kick()
 	c.arm()
 }
 
-// toPark reports whether a reader that has idled for so long is to be parked.
-func (c *Conn) toPark(idled int64) bool {
+// parkAfter returns how long the reader must have idled to be parked, 0 when it
+// is not to be.
+func (c *Conn) parkAfter() int64 {
+	if c.wait == nil {
+		return 0
+	}
 	switch c.parked.Load() {
 	case 0:
-		return idled >= int64(parkAfter)
+		return int64(parkAfter)
 	case 1:
-		return idled >= int64(parkAgain)
+		return int64(parkAgain)
 	}
-	return false
+	return 0
 }
