@@ -2,6 +2,7 @@ package amqp
 
 import (
 	"net"
+	"strings"
 	"sync"
 	"time"
 
@@ -83,7 +84,7 @@ func (c *conn) start() {
 
 // Attach decides about a link: part of [wire.Handler].
 func (c *conn) Attach(a *wire.Attach) error {
-	addr, err := hubamqp.ParseAddress(a.Address())
+	addr, err := hubamqp.ParseAddress(strings.Clone(a.Address())) // ids in it are kept
 	if err == nil && addr.Host != "" {
 		if hub, _, ok := c.v.realms.Realm(addr.Host); !ok || hub != c.hub {
 			err = causeway.Errorf(causeway.AmqpAddressNotFound, "amqp.attach", "%q is no host of this hub", addr.Host)

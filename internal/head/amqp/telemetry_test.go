@@ -2,6 +2,7 @@ package amqp_test
 
 import (
 	"testing"
+	"testing/synctest"
 
 	"github.com/causeway-iot/causeway/internal/wire/hubamqp"
 )
@@ -19,6 +20,7 @@ func TestTelemetry(t *testing.T) {
 			t.Error("not connected")
 		}
 		c.close()
+		synctest.Wait()
 		if w.hub.Connected(t, w.dev1) {
 			t.Error("still connected")
 		}
