@@ -67,7 +67,7 @@ type shared struct {
 	cancel context.CancelFunc
 	ready  chan struct{} // closed when conn or err is there
 	conn   *amqp.Conn
-	cbs    *cbs
+	cbs    cbs
 	err    error
 }
 

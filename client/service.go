@@ -2,9 +2,7 @@ package client
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -26,32 +24,16 @@ type Service struct {
 // "HostName=…;SharedAccessKeyName=…;SharedAccessKey=…" or with a ready
 // "SharedAccessSignature=…". It does not connect yet.
 func NewService(connectionString string, o Options) (*Service, error) {
-	cs, err := sas.ParseConnectionString(connectionString)
+	p, err := serviceTokens(connectionString)
 	if err != nil {
 		return nil, err
 	}
-	if cs.HostName == "" {
-		return nil, errors.New("connection string: HostName is missing")
-	}
-	name, _ := splitHost(cs.HostName)
-	t := &tokens{resource: name, policy: cs.SharedAccessKeyName, ready: cs.SharedAccessSignature}
-	switch {
-	case cs.SharedAccessSignature != "":
-	case cs.DeviceID != "" && cs.SharedAccessKeyName == "":
-		return nil, errors.New("connection string: this is a device's; a service needs SharedAccessKeyName and SharedAccessKey")
-	case cs.SharedAccessKeyName == "" || cs.SharedAccessKey == "":
-		return nil, errors.New("connection string: SharedAccessKeyName or SharedAccessKey is missing")
-	default:
-		if t.key, err = base64.StdEncoding.DecodeString(cs.SharedAccessKey); err != nil {
-			return nil, errors.New("connection string: SharedAccessKey is not base64")
-		}
-	}
-	r := newREST(cs.HostName, &o)
+	r := newREST(p.hostName, &o)
 	r.header = func(h http.Header) error {
-		h.Set("Authorization", t.get(time.Now()))
+		h.Set("Authorization", p.get(time.Now()))
 		return nil
 	}
-	return &Service{rest: r, host: name}, nil
+	return &Service{rest: r, host: p.resource}, nil
 }
 
 // Host returns the host name of the hub.
