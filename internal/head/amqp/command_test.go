@@ -437,7 +437,9 @@ func TestSlowReader(t *testing.T) {
 		synctest.Wait()
 		dev := w.tap.device(w.dev1)
 		// Who finds nobody writing writes, and is stuck with it.
-		go func() { _ = dev.Deliver(context.Background(), causeway.Message{Body: make([]byte, 32<<10), Lock: causeway.LockToken{1}}) }()
+		go func() {
+			_ = dev.Deliver(context.Background(), causeway.Message{Body: make([]byte, 32<<10), Lock: causeway.LockToken{1}})
+		}()
 		synctest.Wait()
 		begin := time.Now()
 		var err error

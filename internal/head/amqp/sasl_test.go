@@ -262,7 +262,9 @@ func TestUnclaimed(t *testing.T) {
 	}{
 		{"nothing", func(*client) {}, true},
 		{"links to $cbs", func(c *client) { c.attachCBS() }, true},
-		{"a token that is refused", func(c *client) { c.tryPut(host+"/devices/dev1", tokenOf(causeway.Identity{Device: "dev1"}, time.Now().Add(-time.Hour))) }, true},
+		{"a token that is refused", func(c *client) {
+			c.tryPut(host+"/devices/dev1", tokenOf(causeway.Identity{Device: "dev1"}, time.Now().Add(-time.Hour)))
+		}, true},
 		{"a token", func(c *client) { c.put(causeway.Identity{Device: "dev1"}, inAnHour()) }, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
