@@ -18,8 +18,8 @@ type Handler interface {
 	// error, and the link is refused.
 	Attach(a *Attach) error
 
-	// Flush ends a burst: all that has arrived was handed over. Messages that
-	// were, are borrowed until it returns.
+	// Flush ends a burst: all that has arrived was handed over, or a link is
+	// about to end. Messages that were handed over are borrowed until it returns.
 	Flush(c *Conn)
 
 	// Closed is the last call: the connection is gone, and every link's

@@ -305,6 +305,10 @@ func (c *Conn) decode(w *work) (pos, need int, err error) {
 func (c *Conn) fatal(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.phase < expectOpen {
+		c.partLocked(err) // there is no frame to say it with
+		return
+	}
 	if c.cause == nil && !c.closed {
 		c.cause = err
 	}
@@ -332,6 +336,12 @@ func (c *Conn) frame(w *work, f codec.Frame) error {
 	}
 	if c.phase == expectOpen && code != codec.CodeOpen && code != codec.CodeClose {
 		return Refuse(IllegalState, "%v before the open", code)
+	}
+	switch code {
+	case codec.CodeDetach, codec.CodeEnd, codec.CodeClose:
+		if w.handed > 0 {
+			c.burstEnd() // after these nothing can be settled any more
+		}
 	}
 	switch code {
 	case codec.CodeTransfer:
