@@ -399,6 +399,7 @@ func TestInputs(t *testing.T) {
 		if got := w.hub.Lanes(t, w.mod); got != causeway.LaneCommands|causeway.LaneInputs {
 			t.Errorf("lanes %b", got)
 		}
+		synctest.Wait()
 		dev := w.tap.device(w.mod)
 		from := causeway.Identity{Hub: "hub", Device: "dev1", Module: "other"}
 		if err := dev.Deliver(t.Context(), causeway.Message{Body: []byte("in"), Input: "in1", From: from}); err != nil {

@@ -110,6 +110,8 @@ func reasonOfLink(err error) Reason {
 	switch code := causeway.CodeOf(err); {
 	case code == causeway.AmqpAddressNotFound:
 		return ReasonUnknownAddress
+	case code == causeway.InvalidOperation:
+		return ReasonDirection
 	case code.HTTPStatus() == 429 || code.HTTPStatus() >= 500:
 		return ReasonBusy
 	}
