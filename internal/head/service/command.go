@@ -1,6 +1,7 @@
 package service
 
 import (
+	"strings"
 	"sync"
 	"time"
 
@@ -125,8 +126,13 @@ func (pe *peer) decode(c *command) {
 		c.err = causeway.Errorf(causeway.ArgumentInvalid, opSend, "messages to devices are sent one by one: message format %#x is not known", c.d.Format)
 		return
 	}
-	c.id, c.err = hubamqp.DecodeServiceCommand(&c.m, &pe.scratch, c.d.Payload)
-	c.id.Hub = pe.Hub()
+	id, err := hubamqp.DecodeServiceCommand(&c.m, &pe.scratch, c.d.Payload)
+	// The queues remember whose they are for longer than the payload lives.
+	c.id = causeway.Identity{Hub: pe.Hub(), Device: strings.Clone(id.Device), Module: strings.Clone(id.Module)}
+	c.err = err
+	// The address has done its work: whoever delivers the message writes it anew,
+	// and it is no part of what the sender may say in so many bytes.
+	c.m.To = ""
 }
 
 // enqueue queues a message that could be read.
