@@ -321,8 +321,11 @@ func (b *book) Transfer(r *amqp.Receiver, d amqp.Delivery) {
 func (b *book) Detached(r *amqp.Receiver, err error) { b.write("%s: detached, %v", r.Name(), err) }
 
 func (b *book) Flush(*amqp.Conn) {
-	if b.onFlush != nil {
-		b.onFlush()
+	b.mu.Lock()
+	onFlush := b.onFlush
+	b.mu.Unlock()
+	if onFlush != nil {
+		onFlush()
 	}
 	for _, g := range b.arrived {
 		st := b.settle
@@ -335,6 +338,13 @@ func (b *book) Flush(*amqp.Conn) {
 }
 
 func (b *book) Closed(_ *amqp.Conn, err error) { b.write("closed, %v", err) }
+
+// flushing sets what is done at the end of a burst before all else.
+func (b *book) flushing(do func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.onFlush = do
+}
 
 // sends writes down what senders hear.
 type sends struct{ b *book }
