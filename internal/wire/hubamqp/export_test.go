@@ -21,3 +21,6 @@ func GeneralEvent(e *Event, s *Scratch, payload []byte) error { return generalEv
 
 // ConditionName returns the condition for a code.
 func ConditionName(code causeway.Code) string { return conditionName(code) }
+
+// ToEvents reports whether to is dropped from telemetry.
+func ToEvents(to string) bool { return toEvents(to) }

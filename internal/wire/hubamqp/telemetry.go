@@ -2,6 +2,7 @@ package hubamqp
 
 import (
 	"iter"
+	"strings"
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/wire/amqp/codec"
@@ -13,7 +14,8 @@ const BatchFormat = 0x80013700
 
 // DecodeTelemetry reads a message that a device sent, replacing everything in m
 // and reusing the capacity of m.Properties. What a device has no say in (From,
-// Auth, Enqueued, …) is left zero. Errors: IotHubFormatError, ArgumentInvalid,
+// Auth, Enqueued, …) is left zero, and so is To when it is the address of a
+// telemetry link. Errors: IotHubFormatError, ArgumentInvalid,
 // MessageTooLarge.
 func DecodeTelemetry(m *causeway.Message, s *Scratch, payload []byte) error {
 	const op = "amqp.telemetry"
@@ -22,10 +24,25 @@ func DecodeTelemetry(m *causeway.Message, s *Scratch, payload []byte) error {
 			return err
 		}
 	}
+	if toEvents(m.To) {
+		m.To = ""
+	}
 	if n := m.Size(); n > causeway.MaxMessageSize {
 		return causeway.Errorf(causeway.MessageTooLarge, op, "the message has %d bytes with its properties, the limit is %d", n, causeway.MaxMessageSize)
 	}
 	return nil
+}
+
+// toEvents reports whether to is the address of a telemetry link, which some
+// clients write into each of their messages. It says nothing about a message, and
+// like the topic of a message over MQTT it is no part of its size.
+func toEvents(to string) bool {
+	const end = "/messages/events"
+	if len(to) < len(end) || !strings.EqualFold(to[len(to)-len(end):], end) {
+		return false
+	}
+	a, err := ParseAddress(to)
+	return err == nil && a.Kind == KindTelemetry
 }
 
 // AppendTelemetry appends m as a device sends it.

@@ -44,7 +44,10 @@ func TestDecodeTelemetry(t *testing.T) {
 		"correlation, ulong":       {p(codec.Properties{CorrelationID: codec.Ulong(7)}), causeway.Message{CorrelationID: "7"}},
 		"user":                     {p(codec.Properties{UserID: []byte("é")}), causeway.Message{UserID: "é"}},
 		"user that is no text":     {p(codec.Properties{UserID: []byte{0xff}}), causeway.Message{UserID: "ff"}},
-		"to (Node)":                {p(codec.Properties{To: "/devices/d/messages/events"}), causeway.Message{To: "/devices/d/messages/events"}},
+		"to":                       {p(codec.Properties{To: "somewhere"}), causeway.Message{To: "somewhere"}},
+		"to the link (Node)":       {p(codec.Properties{To: "/devices/d/messages/events"}), causeway.Message{}},
+		"to the link of a module":  {p(codec.Properties{To: "devices/d/modules/m/Messages/Events"}), causeway.Message{}},
+		"to the redirect":          {p(codec.Properties{To: "/messages/events"}), causeway.Message{To: "/messages/events"}},
 		"content type":             {p(codec.Properties{ContentType: "application/json"}), causeway.Message{ContentType: "application/json"}},
 		"content encoding":         {p(codec.Properties{ContentEncoding: "utf-8"}), causeway.Message{ContentEncoding: "utf-8"}},
 		"expiry":                   {p(codec.Properties{AbsoluteExpiryTime: codec.Some(codec.TimestampOf(at))}), causeway.Message{Expiry: at}},
@@ -177,6 +180,19 @@ func TestRefuseTelemetry(t *testing.T) {
 }
 
 // What a client writes is what the hub reads.
+// TestTelemetryLargest has a message of the largest size, which a client sends
+// with the address of its link.
+func TestTelemetryLargest(t *testing.T) {
+	for _, n := range []int{causeway.MaxMessageSize, causeway.MaxMessageSize + 1} {
+		var m causeway.Message
+		payload := hubamqp.AppendTelemetry(nil, &causeway.Message{To: "/devices/d/messages/events", Body: make([]byte, n)})
+		err := hubamqp.DecodeTelemetry(&m, new(hubamqp.Scratch), payload)
+		if tooLarge := causeway.CodeOf(err) == causeway.MessageTooLarge; tooLarge != (n > causeway.MaxMessageSize) {
+			t.Errorf("%d bytes: %v", n, err)
+		}
+	}
+}
+
 func TestTelemetryRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		want := drawn(t)
