@@ -2,6 +2,7 @@ package amqp
 
 import (
 	"math"
+	"sync"
 
 	"github.com/causeway-iot/causeway/wire/amqp/codec"
 )
@@ -64,13 +65,20 @@ func (s *Session) sayLocked() {
 	if !p.any {
 		return
 	}
-	d := codec.Disposition{Role: codec.Receiver, First: p.first, Settled: true, State: p.state}
+	d := dispositions.Get().(*codec.Disposition)
+	*d = codec.Disposition{Role: codec.Receiver, First: p.first, Settled: true, State: p.state}
 	if p.last != p.first {
 		d.Last = codec.Some(p.last)
 	}
-	s.pushDisposition(&d)
+	s.pushDisposition(d)
 	*p = settlement{}
+	*d = codec.Disposition{}
+	dispositions.Put(d)
 }
+
+// dispositions holds idle *codec.Disposition: what is written through an
+// interface would be allocated for every burst.
+var dispositions = sync.Pool{New: func() any { return new(codec.Disposition) }}
 
 // pushDisposition queues a disposition. What its state has to add is shortened,
 // or left out, when the peer takes no frames of that size.
