@@ -181,7 +181,7 @@ func newPipeline(t testing.TB, nc net.Conn) *pipeline {
 func (p *pipeline) append() {
 	t := codec.Transfer{Handle: 2, DeliveryID: codec.Some(p.id), DeliveryTag: []byte{byte(p.id), byte(p.id >> 8), byte(p.id >> 16), byte(p.id >> 24)}, MessageFormat: codec.Some(uint32(0)), Settled: codec.Some(false)}
 	p.id++
-	p.buf = codec.AppendFrame(p.buf, 0, &t, p.payload)
+	p.buf = codec.AppendTransfer(p.buf, 0, &t, p.payload)
 }
 
 // accepted reads until n are accepted.

@@ -3,6 +3,7 @@ package amqp
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/causeway-iot/causeway"
@@ -24,7 +25,8 @@ type grant struct {
 	audience string // key of what it was put for; "" with SASL PLAIN
 	policy   string
 	secret   causeway.Secret
-	key      bool // secret is the key of the policy, not a token
+	entity   string // how its resource calls the hub's event hub, if it does
+	key      bool   // secret is the key of the policy, not a token
 	expires  time.Time
 }
 
@@ -103,7 +105,7 @@ func (c *conn) verifyGrant(g *grant) (auth.Grant, error) {
 	now := time.Now()
 	a, err := g.verify(now, c.host, realm)
 	if err == nil {
-		g.expires = lasts(now, a.Expires)
+		g.expires, g.entity = lasts(now, a.Expires), entityOf(c.hub, g.secret)
 	}
 	return a, err
 }
@@ -149,6 +151,53 @@ func (c *conn) roomForToken() error {
 type allowed struct {
 	auth.Grant
 	from *grant
+	hub  string
+}
+
+// covers reports whether the token's resource is good for path. The event hub of
+// a hub has several names, which all stand for the hub's own.
+func (a *allowed) covers(path string) bool {
+	if a.Covers(path) {
+		return true
+	}
+	first, rest, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	if !isEventHub(a.hub, first) {
+		return false
+	}
+	for _, name := range [...]string{a.hub, a.from.entity} {
+		if name != "" && a.Covers("/"+name+"/"+rest) {
+			return true
+		}
+	}
+	return false
+}
+
+// isEventHub reports whether name is one of the names of a hub's event hub: that
+// of the hub, or one as IoT Hub gives them.
+func isEventHub(hub, name string) bool {
+	if strings.EqualFold(name, hub) {
+		return true
+	}
+	prefix := "iothub-ehub-" + hub + "-"
+	return len(name) > len(prefix) && strings.EqualFold(name[:len(prefix)], prefix)
+}
+
+// entityOf returns the name of the hub's event hub in the resource of a token.
+func entityOf(hub string, secret causeway.Secret) string {
+	t, err := sas.Parse(string(secret))
+	if err != nil {
+		return ""
+	}
+	_, path, ok := strings.Cut(t.Resource, "://")
+	if !ok {
+		path = t.Resource
+	}
+	_, path, _ = strings.Cut(path, "/")
+	name, _, _ := strings.Cut(path, "/")
+	if !isEventHub(hub, name) {
+		return ""
+	}
+	return name
 }
 
 // verified returns the grants that count now; c.mu is held.
@@ -167,7 +216,7 @@ func (c *conn) verified(now time.Time) []allowed {
 			continue
 		}
 		if a, err := g.verify(now, c.host, realm); err == nil {
-			list = append(list, allowed{a, g})
+			list = append(list, allowed{a, g, c.hub})
 		}
 	}
 	return list
@@ -178,7 +227,7 @@ func best(list []allowed, path string, right auth.Rights) (g *grant, err error) 
 	cause := auth.ErrNoProof
 	for _, a := range list {
 		switch {
-		case !a.Covers(path):
+		case !a.covers(path):
 			cause = auth.ErrScope
 		case !a.Rights.Has(right):
 			cause = auth.ErrRights

@@ -13,6 +13,7 @@ import (
 	"github.com/causeway-iot/causeway/internal/head/amqp"
 	"github.com/causeway-iot/causeway/internal/hub/hubtest"
 	"github.com/causeway-iot/causeway/internal/wire/hubamqp"
+	"github.com/causeway-iot/causeway/internal/wire/sas"
 	wire "github.com/causeway-iot/causeway/wire/amqp"
 	"github.com/causeway-iot/causeway/wire/amqp/codec"
 )
@@ -195,4 +196,63 @@ func TestNoPlane(t *testing.T) {
 			}
 		}
 	})
+}
+
+// asking is a plane that asks for one path, and grants what is let in.
+type asking struct {
+	plane
+	path string
+}
+
+func (p *asking) Attach(peer claims.Peer, _ hubamqp.Address, a *wire.Attach) error {
+	if _, err := peer.Authorize(p.path, auth.ServiceConnect); err != nil {
+		return err
+	}
+	a.Receive(wire.ReceiverOptions{Handler: p, Credit: 1})
+	return nil
+}
+
+// TestEventHubNames: the event hub of a hub has several names, in tokens and in
+// addresses, and each is as good as the others.
+func TestEventHubNames(t *testing.T) {
+	const alias, other = "iothub-ehub-hub-123-abc", "iothub-ehub-hub-9-x"
+	for _, x := range []struct {
+		resource, path string
+		ok             bool
+	}{
+		{"/hub", "/hub/$management", true},
+		{"/" + alias, "/hub/$management", true},
+		{"/" + alias, "/" + alias + "/ConsumerGroups/$Default/Partitions/0", true},
+		{"/hub", "/" + alias + "/ConsumerGroups/$Default/Partitions/0", true},
+		{"/" + other, "/" + alias + "/ConsumerGroups/$Default/Partitions/0", true},
+		{"/" + alias + "/ConsumerGroups/a", "/HUB/ConsumerGroups/a/Partitions/0", true},
+		{"", "/" + alias, true},
+		{"/" + alias + "/ConsumerGroups/a", "/hub/ConsumerGroups/b/Partitions/0", false},
+		{"/iothub-ehub-hub2-1-a", "/hub/$management", false},
+		{"/hub", "/iothub-ehub-hub2-1-a/$management", false},
+		{"/hub", "/messages/devicebound", false},
+		{"/devices", "/hub/$management", false},
+	} {
+		t.Run(x.resource+" for "+x.path, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, amqp.Limits{})
+				w.server.Planes[hubamqp.KindServiceCommands] = &asking{path: x.path}
+				w.start()
+				defer w.close()
+				cl := w.dial()
+				for _, token := range []string{
+					policyToken("service", x.resource, inAnHour()),
+					sas.Sign("sb://"+host+x.resource, []byte(keyText("policy service")), "service", inAnHour()),
+				} {
+					if r := cl.tryPut("sb://"+host+x.resource, token); r.Status != 200 {
+						t.Fatal(r)
+					}
+					_, err := cl.tryOut("/messages/devicebound", wire.LinkConfig{}, hubamqp.LinkProperties{})
+					if (err == nil) != x.ok {
+						t.Errorf("attach: %v", err)
+					}
+				}
+			})
+		})
+	}
 }
