@@ -133,11 +133,10 @@ func (s *Sender) put(ctx context.Context, m *Transfer, wait bool) error {
 	if !settled && !s.untracked {
 		s.track(number, m.Token)
 	}
-	var made [4]byte
 	tag := m.Tag
 	if len(tag) == 0 {
-		binary.BigEndian.PutUint32(made[:], id)
-		tag = made[:]
+		tag = s.made[:] // and not on the stack, from where it would escape
+		binary.BigEndian.PutUint32(tag, id)
 	}
 	t := codec.Transfer{
 		Handle: s.local, DeliveryID: codec.Some(id), DeliveryTag: tag,

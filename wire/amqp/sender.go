@@ -22,6 +22,7 @@ type Sender struct {
 	sending  bool          // a Send is under way, so that messages stay whole and in order
 	queued   bool          // in session.waiting
 	owes     bool          // an aborted transfer, in session.owing
+	made     [4]byte       // the latest tag that was made
 	open     int           // tracked deliveries that are not settled
 	woken    chan struct{} // closed when sending may go on; nil when nobody waits
 }
