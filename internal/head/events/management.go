@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/core/auth"
@@ -21,13 +22,20 @@ type requests struct {
 	release func()
 }
 
-// replies is a link on which a peer receives what $management answers.
+// replies is a link on which a peer receives what $management answers. While
+// there are replies a goroutine sends them: it waits for credit, and for room
+// among what else the connection carries.
 type replies struct {
 	peer    *peer
 	name    string // what requests say as their reply-to
 	snd     *amqp.Sender
 	release func()
-	waiting [][]byte // for credit
+	ctx     context.Context
+	stop    context.CancelFunc
+
+	mu      sync.Mutex
+	waiting [][]byte
+	sending bool // a goroutine does it
 }
 
 var (
@@ -65,6 +73,7 @@ func (pe *peer) attachManagement(addr hubamqp.Address, a *amqp.Attach) error {
 	if a.Target != nil {
 		l.name = strings.Clone(a.Target.Address.V)
 	}
+	l.ctx, l.stop = context.WithCancel(context.Background())
 	l.snd = a.Send(amqp.SenderOptions{Handler: l, Untracked: true})
 	pe.keep(l)
 	pe.replies = append(pe.replies, l)
@@ -122,8 +131,8 @@ func (l *requests) answer(payload []byte) error {
 		return causeway.Errorf(causeway.ArgumentInvalid, opRequest,
 			"there is no link for the reply: attach a receiver with the source %s and the target %q first", hubamqp.ManagementAddress, req.ReplyTo)
 	}
-	if len(to.waiting) >= pe.plane.Limits.Replies {
-		return amqp.Refuse(amqp.ResourceLimitExceeded, "%d replies wait for credit: none more are kept", len(to.waiting))
+	if n := to.kept(); n >= pe.plane.Limits.Replies {
+		return amqp.Refuse(amqp.ResourceLimitExceeded, "%d replies wait for credit: none more are kept", n)
 	}
 	reply, err := []byte(nil), bad
 	if err == nil {
@@ -133,8 +142,7 @@ func (l *requests) answer(payload []byte) error {
 		reply = hubamqp.AppendManagementError(nil, req.MessageID, err)
 		pe.plane.Log.Debug("request to $management refused", obs.KeyHub, pe.Hub(), obs.KeyError, err)
 	}
-	to.waiting = append(to.waiting, reply)
-	to.Flow(to.snd)
+	to.send(reply)
 	return nil
 }
 
@@ -192,14 +200,57 @@ func (pe *peer) describe(req *hubamqp.ManagementRequest) ([]byte, error) {
 	}), nil
 }
 
-// Flow sends the replies that wait.
-func (l *replies) Flow(s *amqp.Sender) {
-	for len(l.waiting) > 0 && s.TrySend(amqp.Transfer{Payload: l.waiting[0]}) == nil {
+// kept returns how many replies wait.
+func (l *replies) kept() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.waiting)
+}
+
+// send has a reply sent after those that wait.
+func (l *replies) send(reply []byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.waiting = append(l.waiting, reply)
+	if !l.sending {
+		l.sending = true
+		l.peer.wg.Go(l.run)
+	}
+}
+
+// run sends replies until none wait.
+func (l *replies) run() {
+	for {
+		l.mu.Lock()
+		if len(l.waiting) == 0 {
+			l.sending = false
+			l.mu.Unlock()
+			l.Flow(l.snd) // which may have come meanwhile
+			return
+		}
+		reply := l.waiting[0]
+		l.mu.Unlock()
+		if _, err := l.snd.Send(l.ctx, amqp.Transfer{Payload: reply}); err != nil {
+			// It is over, or does not take messages as long as this.
+			l.snd.Close(hubamqp.ConditionOf(err))
+			return
+		}
+		l.peer.plane.Metrics.MessagesOut.Inc()
+		if l.snd.Draining() && l.snd.Credit() == 0 {
+			l.snd.Drained() // the others have to wait for more
+		}
+		l.mu.Lock()
 		l.waiting[0] = nil
 		l.waiting = l.waiting[1:]
-		l.peer.plane.Metrics.MessagesOut.Inc()
+		l.mu.Unlock()
 	}
-	if s.Draining() {
+}
+
+// Flow answers a peer that wants what there is and no more.
+func (l *replies) Flow(s *amqp.Sender) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.sending && s.Draining() {
 		s.Drained()
 	}
 }
@@ -211,9 +262,9 @@ func (l *replies) Disposition(*amqp.Sender, amqp.Sent, *codec.State, bool) {}
 func (l *replies) Detached(*amqp.Sender, error) { l.end() }
 
 func (l *replies) end() {
+	l.stop()
 	l.release()
 	l.peer.forget(l)
-	l.waiting = nil
 	if i := slices.Index(l.peer.replies, l); i >= 0 {
 		l.peer.replies = slices.Delete(l.peer.replies, i, i+1)
 	}
@@ -222,5 +273,6 @@ func (l *replies) end() {
 // Close closes the link because what allowed it is over.
 func (l *replies) Close(cond *codec.Condition) {
 	l.snd.Close(cond)
+	l.stop()
 	l.peer.forget(l) // nobody else is told
 }

@@ -157,7 +157,10 @@ func (r *reader) pump() error {
 		if err := r.snd.Await(r.ctx); err != nil {
 			return err
 		}
-		recs, err := r.read(int(min(r.snd.Credit(), uint32(r.batch()))))
+		if err := r.ctx.Err(); err != nil {
+			return err // there may be credit left
+		}
+		recs, err := r.read()
 		if err != nil {
 			return err
 		}
@@ -177,22 +180,25 @@ func (r *reader) batch() int {
 	return min(l.Batch, max(1, l.BatchBytes/max(r.largest, 1)))
 }
 
-// read reads up to max records. When the peer wants no more than there is, it
-// does not wait, and returns none once that was said.
-func (r *reader) read(most int) ([]eventlog.Record, error) {
-	if most == 0 {
-		return nil, nil // the credit was taken back
-	}
+// read reads as many records as the peer has given credit for, or a batch. When
+// the peer wants no more than there is, it does not wait, and returns none once
+// that was said.
+func (r *reader) read() ([]eventlog.Record, error) {
 	ctx := r.waiting()
-	if r.snd.Draining() {
+	draining := r.snd.Draining() // before the credit, which came with it or later
+	most := int(min(r.snd.Credit(), uint32(r.batch())))
+	if draining {
 		_, next, err := r.log.Bounds(r.ctx, r.place.partition)
 		if err != nil {
 			return nil, err
 		}
-		if r.next >= next {
+		if r.next >= next || most == 0 {
 			r.snd.Drained()
 			return nil, nil
 		}
+	}
+	if most == 0 {
+		return nil, nil // the credit was taken back
 	}
 	recs, err := r.log.Read(ctx, r.place.partition, r.next, most)
 	if trimmed, ok := errors.AsType[*eventlog.TrimmedError](err); ok && trimmed.Oldest > r.next {

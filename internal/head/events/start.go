@@ -15,13 +15,10 @@ func resolve(ctx context.Context, log eventlog.Log, p eventlog.Partition, start 
 	if err != nil {
 		return 0, err
 	}
-	at := oldest
 	switch start.Kind {
 	case hubamqp.StartEarliest:
 	case hubamqp.StartLatest:
-		if at = next; start.Inclusive && next > oldest {
-			at-- // the last one too
-		}
+		return next, nil
 	case hubamqp.StartOffset:
 		return after(start.Offset, start.Inclusive, oldest, next)
 	case hubamqp.StartSequence:
@@ -34,7 +31,7 @@ func resolve(ctx context.Context, log eventlog.Log, p eventlog.Partition, start 
 		}
 		return log.Seek(ctx, p, t)
 	}
-	return at, nil
+	return oldest, nil
 }
 
 // after returns the offset of the first event at or after a position.

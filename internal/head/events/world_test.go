@@ -39,6 +39,9 @@ type world struct {
 	log   eventlog.Log
 	addr  string
 
+	segment int64 // bytes of a segment of the log; 0 for the default
+	broken  bool  // the log is closed
+
 	mu    sync.Mutex
 	paths []string // that were authorized
 	deny  bool     // nobody is authorized
@@ -49,11 +52,7 @@ type world struct {
 // open starts a world. The plane may be changed before anybody connects.
 func open(t testing.TB, change func(*world)) *world {
 	t.Helper()
-	log, err := seglog.Open(t.TempDir(), seglog.Options{Partitions: 2})
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &world{t: t, log: log, bound: map[claims.Link]bool{}}
+	w := &world{t: t, bound: map[claims.Link]bool{}}
 	w.plane = &events.Plane{
 		Directory: hubs{},
 		HubLog:    func(name string) (eventlog.Log, bool) { return w.log, name == hub },
@@ -62,6 +61,7 @@ func open(t testing.TB, change func(*world)) *world {
 	if change != nil {
 		change(w)
 	}
+	w.openLog()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -88,11 +88,35 @@ func open(t testing.TB, change func(*world)) *world {
 			c.Abort(nil)
 			<-c.Done()
 		}
-		if err := log.Close(); err != nil {
-			t.Error(err)
-		}
+		w.closeLog()
 	})
 	return w
+}
+
+func (w *world) openLog() {
+	w.t.Helper()
+	log, err := seglog.Open(w.t.TempDir(), seglog.Options{Partitions: 2, SegmentBytes: w.segment})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.log, w.broken = log, false
+}
+
+func (w *world) closeLog() {
+	if w.broken {
+		return
+	}
+	w.broken = true
+	if err := w.log.Close(); err != nil {
+		w.t.Error(err)
+	}
+}
+
+// reopen gives the hub a log that is empty.
+func (w *world) reopen() {
+	w.t.Helper()
+	w.closeLog()
+	w.openLog()
 }
 
 // hubs is a directory of one hub.
@@ -194,14 +218,19 @@ func event(n int) causeway.Message {
 // address returns the source of a reader in the default group.
 func address(p string) string { return hub + "/ConsumerGroups/$Default/Partitions/" + p }
 
-// client is a connection of the client of this project.
+// client is a session of the client of this project, on a connection of its own.
 func (w *world) client() *amqp.Session {
+	w.t.Helper()
+	return w.dial(amqp.Config{})
+}
+
+func (w *world) dial(cfg amqp.Config) *amqp.Session {
 	w.t.Helper()
 	nc, err := net.Dial("tcp", w.addr)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	c, err := amqp.Dial(w.t.Context(), nc, amqp.Prepare(amqp.Config{}), nil)
+	c, err := amqp.Dial(w.t.Context(), nc, amqp.Prepare(cfg), nil)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -125,6 +125,13 @@ func (l *notices) run() {
 	ready, cancel := box.Subscribe(l.peer.Hub(), l.kind)
 	defer cancel()
 	for l.snd.Await(l.ctx) == nil {
+		draining := l.snd.Draining() // before the credit, which came with it or later
+		if l.snd.Credit() == 0 {
+			if draining {
+				l.snd.Drained()
+			}
+			continue
+		}
 		full := !l.atOnce && l.snd.Unsettled() >= l.peer.plane.Limits.Unsettled
 		var d outbox.Delivery
 		var ok bool
@@ -146,7 +153,7 @@ func (l *notices) run() {
 				l.snd.Close(hubamqp.ConditionOf(err))
 				return
 			}
-		case l.snd.Draining():
+		case draining:
 			l.snd.Drained()
 		case full:
 			l.wait(nil, 0)
