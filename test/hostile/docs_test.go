@@ -121,6 +121,7 @@ func TestDocument(t *testing.T) {
 	// The tables that are the source of the document are in it as a whole.
 	for _, table := range []struct{ file, variable string }{
 		{"internal/head/mqtt/badinput_test.go", "badInput"},
+		{"internal/head/amqp/badinput_test.go", "badInput"},
 		{"internal/head/iothub/bad_input_test.go", "badInputs"},
 	} {
 		path := filepath.Join("../..", table.file)
