@@ -89,7 +89,7 @@ func (p *Plane) setup() {
 
 const opAttach = "events.attach"
 
-// Attach decides about a link.
+// Attach decides about a link. An error is for [hubamqp.ConditionOf] to tell.
 func (p *Plane) Attach(cp claims.Peer, addr hubamqp.Address, a *amqp.Attach) error {
 	p.once.Do(p.setup)
 	pe := p.peer(cp)
@@ -97,21 +97,13 @@ func (p *Plane) Attach(cp claims.Peer, addr hubamqp.Address, a *amqp.Attach) err
 	case hubamqp.KindRedirect:
 		return pe.redirect(addr)
 	case hubamqp.KindEventsManagement:
-		return refused(pe.attachManagement(addr, a))
+		return pe.attachManagement(addr, a)
 	case hubamqp.KindEvents:
-		return refused(pe.attachReader(addr, a))
+		return pe.attachReader(addr, a)
 	case hubamqp.KindEventsSend:
-		return refused(pe.refuseSender(addr, a))
+		return pe.refuseSender(addr, a)
 	}
-	return refused(causeway.Errorf(causeway.AmqpAddressNotFound, opAttach, "there is no node %q for readers of events", addr.String()))
-}
-
-// refused returns err as a peer is told.
-func refused(err error) error {
-	if err == nil {
-		return nil
-	}
-	return hubamqp.ConditionOf(err)
+	return causeway.Errorf(causeway.AmqpAddressNotFound, opAttach, "there is no node %q for readers of events", addr.String())
 }
 
 // Flush has nothing to do: what a peer asks is answered at once.
@@ -203,7 +195,7 @@ func (pe *peer) authorize(path string) error {
 // address is written, see [hubamqp.Redirect].
 func (pe *peer) redirect(addr hubamqp.Address) error {
 	if err := pe.authorize("/messages/events"); err != nil {
-		return refused(err)
+		return err
 	}
 	host, port := "", uint16(0)
 	if pe.plane.Endpoint != nil {

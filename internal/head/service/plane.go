@@ -78,7 +78,7 @@ func (p *Plane) setup() {
 	}
 }
 
-// Attach decides about a link.
+// Attach decides about a link. An error is for [hubamqp.ConditionOf] to tell.
 func (p *Plane) Attach(cp claims.Peer, addr hubamqp.Address, a *amqp.Attach) error {
 	p.once.Do(p.setup)
 	pe := p.peer(cp)
@@ -90,7 +90,7 @@ func (p *Plane) Attach(cp claims.Peer, addr hubamqp.Address, a *amqp.Attach) err
 	case hubamqp.KindFileNotifications:
 		return pe.attachNotices(a, outbox.FileNotifications)
 	}
-	return hubamqp.ConditionOf(causeway.Errorf(causeway.AmqpAddressNotFound, opAttach, "there is no node %q for back ends", addr.String()))
+	return causeway.Errorf(causeway.AmqpAddressNotFound, opAttach, "there is no node %q for back ends", addr.String())
 }
 
 // Flush queues the messages of a burst and settles them.
@@ -154,10 +154,8 @@ type link interface {
 
 // authorize reports whether the peer may use path.
 func (pe *peer) authorize(path string) error {
-	if _, err := pe.Authorize(path, auth.ServiceConnect); err != nil {
-		return hubamqp.ConditionOf(err)
-	}
-	return nil
+	_, err := pe.Authorize(path, auth.ServiceConnect)
+	return err
 }
 
 // keep remembers a link until it is over.
@@ -203,7 +201,7 @@ func (pe *peer) close() {
 // wrongWay returns the refusal of a link that runs the other way than messages
 // of its node do.
 func wrongWay(path, does string) error {
-	return hubamqp.ConditionOf(causeway.Errorf(causeway.InvalidOperation, opAttach, "clients %s %s", does, path))
+	return causeway.Errorf(causeway.InvalidOperation, opAttach, "clients %s %s", does, path)
 }
 
 // role is what the peer of a link is.

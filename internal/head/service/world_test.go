@@ -132,10 +132,13 @@ func (h *head) Open(c *amqp.Conn, _ *codec.Open) error { h.c = c; return nil }
 
 func (h *head) Attach(a *amqp.Attach) error {
 	addr, err := hubamqp.ParseAddress(a.Address())
+	if err == nil {
+		err = h.w.plane.Attach(h, addr, a)
+	}
 	if err != nil {
 		return hubamqp.ConditionOf(err)
 	}
-	return h.w.plane.Attach(h, addr, a)
+	return nil
 }
 
 func (h *head) Flush(*amqp.Conn)         { h.w.plane.Flush(h) }
