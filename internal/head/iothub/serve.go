@@ -58,7 +58,7 @@ func (rep reply) json(v any) (reply, error) {
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := &call{w: w, r: r, arrived: time.Now(), request: newRequestID()}
 	var allow []string
-	c.route, c.params, allow = match(r.Method, r.URL)
+	c.route, c.params, allow = match(methodOf(r), r.URL)
 	if c.route == nil && allow == nil && h.fallback != nil {
 		h.fallback.ServeHTTP(w, r)
 		return
@@ -69,6 +69,15 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.metrics.Requests.WithLabelValues(c.route.label(), strconv.Itoa(status)).Inc()
 	h.metrics.RequestLatency.WithLabelValues(c.route.label()).Observe(time.Since(c.arrived).Seconds())
 	h.note(c, status, err)
+}
+
+// methodOf returns the method of a request. Clients whose HTTP library has no
+// PATCH send a POST with a header that names it.
+func methodOf(r *http.Request) string {
+	if r.Method == http.MethodPost && strings.EqualFold(r.Header.Get("X-HTTP-Method-Override"), http.MethodPatch) {
+		return http.MethodPatch
+	}
+	return r.Method
 }
 
 // serve answers and returns the status it answered with.

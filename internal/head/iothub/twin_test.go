@@ -63,3 +63,16 @@ func TestTwinErrorForNode(t *testing.T) {
 		t.Errorf("Node would read %q", parts)
 	}
 }
+
+// The HTTP library of the Java SDK has no PATCH.
+func TestTwinPatchByPost(t *testing.T) {
+	w := newWorld(t)
+	w.put("/devices/d", `{}`).want(200)
+	a := w.post("/twins/d", `{"tags":{"site":"x"}}`, "X-HTTP-Method-Override", "PATCH").want(200)
+	if a.text("tags", "site") != "x" {
+		t.Errorf("patched: %s", a.body)
+	}
+	w.post("/twins/d", `{}`).refused(causeway.GenericMethodNotAllowed)
+	w.post("/twins/d", `{}`, "X-HTTP-Method-Override", "PUT").refused(causeway.GenericMethodNotAllowed)
+	w.do(request{method: "GET", path: "/twins/d", header: pairs([]string{"X-HTTP-Method-Override", "PATCH"})}).want(200)
+}
