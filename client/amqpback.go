@@ -8,7 +8,9 @@ import (
 	"time"
 
 	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/internal/wire/hubamqp"
 	"github.com/causeway-iot/causeway/wire/amqp"
+	"github.com/causeway-iot/causeway/wire/amqp/codec"
 )
 
 // back is a back end's connection: opened when it is needed, and again when it
@@ -65,6 +67,17 @@ func (b *back) open(ctx context.Context) (*amqp.Conn, error) {
 	return c, nil
 }
 
+// forget has a new connection opened the next time.
+func (b *back) forget() {
+	b.gate <- struct{}{}
+	defer func() { <-b.gate }()
+	if b.cur != nil {
+		b.cur.Close(nil)
+		<-b.cur.Done()
+		b.cur = nil
+	}
+}
+
 // close ends the connection for good.
 func (b *back) close() {
 	b.cancel()
@@ -82,6 +95,9 @@ func lasting(err error) bool {
 	if errors.Is(err, ErrClosed) {
 		return true
 	}
+	if c, ok := errors.AsType[*codec.Condition](err); ok && c.Name == hubamqp.NotFound {
+		return true // whatever the code: that of partitions is one to try again after
+	}
 	e, ok := errors.AsType[*causeway.Error](amqpError(err))
 	if !ok {
 		return false
@@ -92,6 +108,12 @@ func lasting(err error) bool {
 	default:
 		return s >= 400 && s < 500
 	}
+}
+
+// taken reports whether a link was lost to another one that took its place.
+func taken(err error) bool {
+	c, ok := errors.AsType[*codec.Condition](err)
+	return ok && c.Name == hubamqp.LinkStolen
 }
 
 // pauses are the times between attempts to reach a server.

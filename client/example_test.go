@@ -110,3 +110,70 @@ func ExampleConnectionString() {
 	fmt.Println(client.ConnectionString("hub.example.com", "pump-7", "", auth))
 	// Output: HostName=hub.example.com;DeviceId=pump-7;SharedAccessKey=c2VjcmV0
 }
+
+// A gateway connects many devices over few connections.
+func ExamplePool() {
+	ctx := context.Background()
+	pool := client.NewPool(client.PoolOptions{})
+	for _, cs := range []string{os.Getenv("DEVICE_1"), os.Getenv("DEVICE_2")} {
+		d, err := client.Connect(ctx, client.DeviceOptions{ConnectionString: cs, Pool: pool})
+		if err != nil {
+			log.Fatal(err)
+		}
+		defer d.Close() // the last one closes the connection
+		if err := d.Send(ctx, &causeway.Message{Body: []byte(`{"temperature":21.5}`)}); err != nil {
+			log.Fatal(err)
+		}
+	}
+}
+
+// A back end sends a command and hears what became of it.
+func ExampleMessaging() {
+	ctx := context.Background()
+	m, err := client.NewMessaging(client.MessagingOptions{ConnectionString: os.Getenv("SERVICE_CONNECTION_STRING")})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer m.Close()
+	feedback, err := m.Feedback(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer feedback.Close()
+
+	err = m.SendCommand(ctx, "pump-7", "", &causeway.Message{ID: "open-1", Body: []byte("open"), Ack: causeway.AckFull})
+	if causeway.CodeOf(err) == causeway.DeviceMaximumQueueDepthExceeded {
+		log.Fatal("the device has too many commands already")
+	}
+	if err != nil {
+		log.Fatal(err)
+	}
+	batch, err := feedback.Receive(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, r := range batch.Records {
+		fmt.Println(r.Device, r.MessageID, r.Status)
+	}
+	if err := batch.Complete(); err != nil {
+		log.Print(err) // the batch will come again
+	}
+}
+
+// All partitions, from now on.
+func ExampleEvents_Consume() {
+	e, err := client.NewEvents(client.EventsOptions{ConnectionString: os.Getenv("EVENTS_CONNECTION_STRING")})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer e.Close()
+	o := client.ConsumeOptions{Reader: client.ReaderOptions{From: client.Latest()}}
+	err = e.Consume(context.Background(), o, func(_ context.Context, events []client.PartitionEvent) error {
+		for i := range events {
+			x := &events[i]
+			fmt.Printf("%s/%d %s: %s\n", x.Partition, x.Sequence, x.Message.From, x.Message.Body)
+		}
+		return nil
+	})
+	log.Fatal(err)
+}
