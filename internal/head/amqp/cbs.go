@@ -62,7 +62,7 @@ func (cbsIn) Detached(*wire.Receiver, error) {}
 // that cannot be answered.
 func (c *conn) request(on *wire.Session, payload []byte) error {
 	c.mu.Lock()
-	waiting := len(c.replies)
+	waiting := len(c.replies) + c.replying
 	c.mu.Unlock()
 	if waiting >= maxCBSReplies {
 		return causeway.Errorf(causeway.ThrottlingException, "amqp.cbs", "%d replies wait to be taken", waiting)
@@ -200,7 +200,23 @@ func (c *conn) sendReply(r reply) bool {
 		return false
 	}
 	err := to.s.TrySend(wire.Transfer{Payload: r.payload})
-	return err == nil || !errors.Is(err, wire.ErrNoCredit) && !errors.Is(err, wire.ErrFull)
+	if errors.Is(err, wire.ErrFull) {
+		// The client does not read, and nobody says when it does.
+		c.workers++
+		c.replying++
+		go func() {
+			defer c.leave()
+			err := c.await(c.v.life, to.s, wire.Transfer{Payload: r.payload})
+			c.mu.Lock()
+			c.replying--
+			c.mu.Unlock()
+			if err != nil {
+				c.v.log.Debug("a reply was not taken", obs.KeyRemote, c.nc.RemoteAddr().String(), obs.KeyError, err)
+			}
+		}()
+		return true
+	}
+	return !errors.Is(err, wire.ErrNoCredit)
 }
 
 // Flow sends what waits for credit: part of [wire.SenderHandler].

@@ -45,6 +45,7 @@ type conn struct {
 	bindings []*binding
 	cbsOut   []*cbsOut
 	replies  []reply // that wait for credit
+	replying int     // goroutines that wait to send one
 	until    time.Time
 	lonely   time.Time // since when there is neither token nor link
 	alarm    *time.Timer
@@ -144,12 +145,8 @@ func (c *conn) Flush(w *wire.Conn) {
 		p.Flush(c)
 	}
 	c.mu.Lock()
-	waiting := len(c.replies) > 0
 	stop := c.stopping && c.workers == 0
 	c.mu.Unlock()
-	if waiting {
-		c.sendReplies()
-	}
 	if stop {
 		w.Close(forced()) // a client that never stops sending would never be idle
 	}

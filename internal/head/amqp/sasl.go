@@ -82,25 +82,10 @@ func startPlain(w *wire.Conn) wire.Dialogue {
 func (c *conn) verifyLogin(l *login) error {
 	var expires time.Time
 	var err error
-	switch {
-	case l.user.Policy == "":
-		ctx, cancel := context.WithTimeout(c.v.life, causeway.ConnectDeadline)
-		defer cancel()
-		var t token
-		if t, err = c.verifyToken(ctx, l.user.Device, l.user.Module, l.secret); err == nil {
-			expires = t.expires
-			err = c.keepToken(t)
-		}
-	default:
-		g := grant{policy: l.user.Policy, secret: l.secret, key: l.user.Hub == ""}
-		var a auth.Grant
-		if a, err = c.verifyGrant(&g); err == nil && a.Policy != l.user.Policy {
-			err = auth.Unauthorized("amqp.sasl", fmt.Errorf("%w: the token is of policy %q", auth.ErrPolicy, a.Policy))
-		}
-		if err == nil {
-			expires = g.expires
-			err = c.keepGrant(g)
-		}
+	if l.user.Policy == "" {
+		expires, err = c.verifyDevice(l)
+	} else {
+		expires, err = c.verifyPolicy(l)
 	}
 	if err != nil {
 		return err
@@ -110,4 +95,28 @@ func (c *conn) verifyLogin(l *login) error {
 	defer c.mu.Unlock()
 	c.until = expires
 	return nil
+}
+
+// verifyDevice verifies the token of a device or module.
+func (c *conn) verifyDevice(l *login) (expires time.Time, err error) {
+	ctx, cancel := context.WithTimeout(c.v.life, causeway.ConnectDeadline)
+	defer cancel()
+	t, err := c.verifyToken(ctx, l.user.Device, l.user.Module, l.secret)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return t.expires, c.keepToken(t)
+}
+
+// verifyPolicy verifies the token or the key of a policy.
+func (c *conn) verifyPolicy(l *login) (expires time.Time, err error) {
+	g := grant{policy: l.user.Policy, secret: l.secret, key: l.user.Hub == ""}
+	a, err := c.verifyGrant(&g)
+	if err == nil && a.Policy != l.user.Policy {
+		err = auth.Unauthorized("amqp.sasl", fmt.Errorf("%w: the token is of policy %q", auth.ErrPolicy, a.Policy))
+	}
+	if err != nil {
+		return time.Time{}, err
+	}
+	return g.expires, c.keepGrant(g)
 }

@@ -124,7 +124,10 @@ func (d *device) large(r *wire.Receiver, dl wire.Delivery) {
 		b.msgs = b.msgs[:0]
 		b.scratch.Reset()
 	}
-	for inner := range hubamqp.Batch(dl.Payload) {
+	for inner, bad := range hubamqp.Batch(dl.Payload) {
+		if err == nil {
+			err = bad
+		}
 		if err != nil {
 			break
 		}

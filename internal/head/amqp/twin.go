@@ -3,11 +3,10 @@ package amqp
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"time"
-
-	"crypto/rand"
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/obs"
@@ -119,22 +118,28 @@ func (d *device) answerTwins(q *twinQueue) {
 
 		d.mu.Lock()
 		l := d.out(hubamqp.KindTwin)
+		d.mu.Unlock()
+		if l != nil {
+			d.sendTwin(l, &p)
+		}
+		d.mu.Lock()
 		if d.twins == q {
 			d.regrant()
 		}
 		d.mu.Unlock()
-		if l == nil {
-			continue
-		}
-		b := hubamqp.AppendTwinResponse(getChunk(), p)
-		err := d.c.send(d.c.v.life, l.s, b)
-		putChunk(b)
-		if err != nil {
-			d.c.v.log.Debug("a twin answer was not taken", obs.KeyID, d.id, obs.KeyError, err)
-			continue
-		}
-		d.c.v.countOut(len(p.Body))
+		d.c.Conn().Push()
 	}
+}
+
+// sendTwin sends the answer to a request.
+func (d *device) sendTwin(l *outLink, p *hubamqp.TwinResponse) {
+	b := hubamqp.AppendTwinResponse(getChunk(), *p)
+	defer putChunk(b)
+	if err := d.c.send(d.c.v.life, l.s, b); err != nil {
+		d.c.v.log.Debug("a twin answer was not taken", obs.KeyID, d.id, obs.KeyError, err)
+		return
+	}
+	d.c.v.countOut(len(p.Body))
 }
 
 // answerTwin does what a request asks for and returns the answer.
