@@ -28,7 +28,7 @@ var badInput = []struct {
 	{name: "reader of a partition that is no number", address: address("first"), want: amqp.NotFound},
 	{name: "reader of a negative partition", address: address("-1"), want: amqp.NotFound},
 	{name: "reader of a partition beyond all numbers", address: address("99999999999999999999"), want: amqp.NotFound},
-	{name: "reader in a consumer group that is not there", address: "myhub/ConsumerGroups/none/Partitions/0", want: amqp.NotFound, says: `\"none\"`},
+	{name: "reader in a consumer group that is not there", address: "myhub/ConsumerGroups/none/Partitions/0", want: amqp.NotFound, says: `the messaging entity \"none\" could not be found`},
 	{name: "reader of another event hub", address: "other/ConsumerGroups/$Default/Partitions/0", want: amqp.NotFound, says: "myhub"},
 	{name: "reader of the event hub of a hub whose name only begins alike", address: "iothub-ehub-myhub2-1-a/ConsumerGroups/$Default/Partitions/0", want: amqp.NotFound},
 	{name: "reader of an alias without a number", address: "iothub-ehub-myhub-/ConsumerGroups/$Default/Partitions/0", want: amqp.NotFound},

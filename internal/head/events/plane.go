@@ -238,7 +238,13 @@ func (pe *peer) entity(name string) error {
 	if prefix := "iothub-ehub-" + hub + "-"; len(name) > len(prefix) && strings.EqualFold(name[:len(prefix)], prefix) {
 		return nil
 	}
-	return causeway.Errorf(causeway.GenericNotFound, opAttach, "there is no event hub %q here; that of the hub is %q", name, hub)
+	return missing(causeway.GenericNotFound, name, "the event hub of the hub is "+strconv.Quote(hub))
+}
+
+// missing is the error about a part of an address that does not exist. Clients
+// know it by the first words, and try again for minutes without them.
+func missing(code causeway.Code, name, hint string) error {
+	return causeway.Errorf(code, opAttach, "the messaging entity %q could not be found: %s", name, hint)
 }
 
 // log returns the event log of the hub.
@@ -254,7 +260,7 @@ func (pe *peer) log() (eventlog.Log, error) {
 func partition(log eventlog.Log, name string) (eventlog.Partition, error) {
 	n, err := strconv.Atoi(name)
 	if err != nil || n < 0 || n >= log.Partitions() || strconv.Itoa(n) != name {
-		return 0, causeway.Errorf(causeway.PartitionNotFound, opAttach, "there is no partition %q; they are 0 to %d", name, log.Partitions()-1)
+		return 0, missing(causeway.PartitionNotFound, name, "the partitions are 0 to "+strconv.Itoa(log.Partitions()-1))
 	}
 	return eventlog.Partition(n), nil
 }

@@ -55,7 +55,7 @@ func (pe *peer) attachReader(addr hubamqp.Address, a *amqp.Attach) error {
 		return cannotWrite()
 	}
 	if !pe.plane.Directory.HasConsumerGroup(pe.Hub(), addr.Group) {
-		return causeway.Errorf(causeway.GenericNotFound, opAttach, "there is no consumer group %q", addr.Group)
+		return missing(causeway.GenericNotFound, addr.Group, "the hub has no such consumer group")
 	}
 	log, err := pe.log()
 	if err != nil {
