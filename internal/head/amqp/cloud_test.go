@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/causeway-iot/causeway"
@@ -17,8 +19,11 @@ import (
 	"github.com/causeway-iot/causeway/internal/core/auth"
 	"github.com/causeway-iot/causeway/internal/core/envelope"
 	"github.com/causeway-iot/causeway/internal/core/eventlog"
+	"github.com/causeway-iot/causeway/internal/head/amqp"
 	"github.com/causeway-iot/causeway/internal/hub/cloudhub"
+	"github.com/causeway-iot/causeway/internal/wire/hubamqp"
 	"github.com/causeway-iot/causeway/internal/wire/sas"
+	"github.com/causeway-iot/causeway/wire/amqp/codec"
 )
 
 // cloud is a hub on the real services, in memory.
@@ -170,4 +175,119 @@ func (c *cloud) telemetry(t testing.TB) []causeway.Message {
 		ms = append(ms, m)
 	}
 	return ms
+}
+
+// inCloud runs f in a bubble with a server on the real services.
+func inCloud(t *testing.T, f func(t *testing.T, w *world, c *cloud)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		c := newCloud(t, auth.Policy{Name: "device", Primary: keyText("policy device"), Rights: auth.DeviceConnect})
+		w := newWorld(t, amqp.Limits{})
+		w.tap.Hub = c.set
+		w.server.Realms = c
+		w.start()
+		defer w.close()
+		f(t, w, c)
+	})
+}
+
+// openIn opens a connection and puts the tokens of identities.
+func (w *world) openIn(c *cloud, expires time.Time, ids ...causeway.Identity) *client {
+	w.t.Helper()
+	cl := w.dial()
+	for _, id := range ids {
+		if r := cl.tryPut(hubamqp.AudienceOf(host, id), c.token(w.t, id, expires)); r.Status != 200 {
+			w.t.Fatalf("put-token: %d %s", r.Status, r.Description)
+		}
+	}
+	return cl
+}
+
+// TestCloudCredit: commands of a client without credit stay in their queue and
+// are not counted as tried, however long it takes.
+func TestCloudCredit(t *testing.T) {
+	inCloud(t, func(t *testing.T, w *world, c *cloud) {
+		id := c.add(t, "d", "")
+		cl := w.openIn(c, time.Now().Add(10*time.Hour), id)
+		r := cl.in(hubamqp.KindCommands, id, 0)
+		for i := range 15 {
+			c.enqueue(t, id, fmt.Sprint(i))
+		}
+		r.quiet(10 * time.Minute)
+		for i := range 15 {
+			r.Grant(1)
+			cl.c.Push()
+			m, d := r.command()
+			if string(m.Body) != fmt.Sprint(i) || m.DeliveryCount != 0 {
+				t.Errorf("command %d: %q, delivery count %d", i, m.Body, m.DeliveryCount)
+			}
+			r.quiet(time.Second)
+			r.settle(d, codec.Accepted())
+		}
+		synctest.Wait()
+		if n := c.depth(t, id); n != 0 {
+			t.Errorf("%d are left", n)
+		}
+	})
+}
+
+// TestCloudLocks: what a client does not settle comes again, and what it settles
+// too late is not settled.
+func TestCloudLocks(t *testing.T) {
+	inCloud(t, func(t *testing.T, w *world, c *cloud) {
+		id := c.add(t, "d", "")
+		cl := w.openIn(c, time.Now().Add(10*time.Hour), id)
+		r := cl.in(hubamqp.KindCommands, id, 10)
+		c.enqueue(t, id, "x")
+		first, d := r.command()
+		r.quiet(50 * time.Second)
+		again, e := r.command()
+		if again.Sequence != first.Sequence || again.Lock == first.Lock {
+			t.Errorf("delivered again as %+v", again)
+		}
+		r.settle(d, codec.Accepted())
+		synctest.Wait()
+		if n := c.depth(t, id); n != 1 {
+			t.Errorf("%d are left after the first delivery was settled", n)
+		}
+		r.settle(e, codec.Accepted())
+		synctest.Wait()
+		if n := c.depth(t, id); n != 0 {
+			t.Errorf("%d are left", n)
+		}
+	})
+}
+
+// TestCloudExpiry: of the identities on a connection only that whose token
+// expires loses its links; it is disconnected for the cloud, too.
+func TestCloudExpiry(t *testing.T) {
+	inCloud(t, func(t *testing.T, w *world, c *cloud) {
+		one, two, three := c.add(t, "one", ""), c.add(t, "two", ""), c.add(t, "two", "m")
+		soon := time.Now().Add(30 * time.Minute)
+		cl := w.openIn(c, soon, one)
+		for _, id := range []causeway.Identity{two, three} {
+			if r := cl.tryPut(hubamqp.AudienceOf(host, id), c.token(t, id, soon.Add(time.Hour))); r.Status != 200 {
+				t.Fatal(r)
+			}
+		}
+		a, b, m := cl.in(hubamqp.KindCommands, one, 1), cl.in(hubamqp.KindCommands, two, 1), cl.in(hubamqp.KindCommands, three, 1)
+		if got := a.ended(); got != hubamqp.Unauthorized {
+			t.Errorf("ended with %s", got)
+		}
+		if d := time.Until(soon); d > 0 || d < -2*time.Second {
+			t.Errorf("%v before the expiry", d)
+		}
+		if c.hub.State(one).Connected || !c.hub.State(two).Connected || !c.hub.State(three).Connected {
+			t.Error("not who should be connected")
+		}
+		b.quiet(time.Minute)
+		// A device that is deleted takes its modules along.
+		if err := c.registry.Delete(t.Context(), two, "*"); err != nil {
+			t.Fatal(err)
+		}
+		if x, y := b.ended(), m.ended(); x != y || x != hubamqp.Unauthorized && x != hubamqp.NotFound {
+			t.Errorf("ended with %s and %s", x, y)
+		}
+		cl.close()
+	})
 }
