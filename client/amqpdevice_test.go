@@ -177,13 +177,30 @@ func TestAMQPOutcomes(t *testing.T) {
 				t.Errorf("%v: %v, want %v", c.state.Kind, err, c.want)
 			}
 		}
-		// What the hub says it does not take is not sent to it.
-		err := d.Send(t.Context(), &causeway.Message{Body: make([]byte, hubamqp.MaxTransfer)})
-		if causeway.CodeOf(err) != causeway.MessageTooLarge {
-			t.Errorf("a large one: %v", err)
-		}
 		if !d.Connected() {
 			t.Error("the connection did not survive")
+		}
+	})
+}
+
+func TestTooLarge(t *testing.T) {
+	inHub(t, func(t *testing.T, h *amqpHub) {
+		h.most = 100 << 10
+		d := h.connect(h.options())
+		defer d.Close()
+		large := &causeway.Message{Body: make([]byte, causeway.MaxMessageSize-2), Properties: []causeway.Property{{Key: "ab", Value: "c"}}}
+		for name, err := range map[string]error{
+			"Send":               d.Send(t.Context(), large),
+			"SendBatch":          d.SendBatch(t.Context(), []causeway.Message{{}, *large}),
+			"Post":               d.Post(t.Context(), large),
+			"more than is taken": d.Send(t.Context(), &causeway.Message{Body: make([]byte, 101<<10)}),
+		} {
+			if causeway.CodeOf(err) != causeway.MessageTooLarge {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if !d.Connected() || len(h.conns()) != 1 || len(h.sent) != 0 {
+			t.Errorf("connected %v after %d connections, %d messages came", d.Connected(), len(h.conns()), len(h.sent))
 		}
 	})
 }

@@ -35,7 +35,8 @@ type amqpHub struct {
 	outcomes chan outcome  // of what it has sent
 
 	mu      sync.Mutex
-	refuse  bool // new connections
+	refuse  bool   // new connections
+	most    uint64 // bytes of a message that is sent to it
 	peers   []*amqpPeer
 	tokens  []hubamqp.PutToken
 	attachs []string // "in ADDRESS" for what clients send to, "out ADDRESS"
@@ -105,7 +106,7 @@ func newAMQPHub(t *testing.T) *amqpHub {
 		return func([]byte) ([]byte, bool, error) { return nil, true, nil }
 	}}
 	return &amqpHub{
-		t: t, roots: roots, sent: make(chan *arrival, 1000), outcomes: make(chan outcome, 1000),
+		t: t, roots: roots, most: hubamqp.MaxTransfer, sent: make(chan *arrival, 1000), outcomes: make(chan outcome, 1000),
 		cfg:  &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, ClientAuth: tls.RequestClientCert},
 		amqp: amqp.Prepare(amqp.Config{ContainerID: "hub", Mechanisms: []amqp.Mechanism{anonymous}, Properties: codec.NewMap()}),
 	}
@@ -227,7 +228,7 @@ func (p *amqpPeer) Attach(w *amqp.Attach) error {
 	}
 	if w.Role == codec.Sender {
 		h.attachs = append(h.attachs, "in "+a.String())
-		w.Receive(amqp.ReceiverOptions{Handler: &hubIn{p: p, a: a}, Credit: 100, MaxMessageSize: hubamqp.MaxTransfer})
+		w.Receive(amqp.ReceiverOptions{Handler: &hubIn{p: p, a: a}, Credit: 100, MaxMessageSize: h.most})
 		return nil
 	}
 	h.attachs = append(h.attachs, "out "+a.String())

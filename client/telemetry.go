@@ -27,8 +27,13 @@ func (d *Device) Send(ctx context.Context, m *causeway.Message) error {
 // SendAsync hands a message over and returns; done is called once, from another
 // goroutine, when the hub has the message on stable storage (nil), or when that
 // will not happen any more. At most InFlight messages are under way: at the
-// bound SendAsync waits for one of them, or for ctx. m is not kept.
+// bound SendAsync waits for one of them, or for ctx. m is not kept. Codes:
+// MessageTooLarge; over AMQP also those that the hub refuses a message with, such
+// as ArgumentInvalid, IotHubQuotaExceeded and ThrottlingException.
 func (d *Device) SendAsync(ctx context.Context, m *causeway.Message, done func(error)) error {
+	if err := fits(m); err != nil {
+		return err
+	}
 	if err := d.slot(ctx); err != nil {
 		return err
 	}
@@ -40,10 +45,20 @@ func (d *Device) SendAsync(ctx context.Context, m *causeway.Message, done func(e
 	return d.queue(o, done)
 }
 
+// fits refuses a message that hubs end connections for: it would be sent again
+// and again.
+func fits(m *causeway.Message) error {
+	if n := m.Size(); n > causeway.MaxMessageSize {
+		return causeway.Errorf(causeway.MessageTooLarge, "send", "the message has %d bytes with its properties, the limit is %d", n, causeway.MaxMessageSize)
+	}
+	return nil
+}
+
 // SendBatch sends messages and returns when the hub has all of them on stable
 // storage. Over AMQP they travel in as few transfers as can be, each of which
 // the hub takes or refuses as a whole; over MQTT one by one. The error is that
-// of the first that was refused; the others are sent all the same.
+// of the first that was refused; the others are sent all the same, but none when
+// one of them is larger than a message may be.
 func (d *Device) SendBatch(ctx context.Context, messages []causeway.Message) error {
 	var mu sync.Mutex
 	var all sync.WaitGroup
@@ -53,6 +68,11 @@ func (d *Device) SendBatch(ctx context.Context, messages []causeway.Message) err
 		defer mu.Unlock()
 		if first == nil {
 			first = err
+		}
+	}
+	for i := range messages {
+		if err := fits(&messages[i]); err != nil {
+			return err
 		}
 	}
 	for len(messages) > 0 {
@@ -116,6 +136,9 @@ func (d *Device) queue(o *outgoing, done func(error)) error {
 // Post sends a message without any guarantee (QoS 0, or settled) and returns once
 // it was handed to the connection; ErrOffline when there is none.
 func (d *Device) Post(ctx context.Context, m *causeway.Message) error {
+	if err := fits(m); err != nil {
+		return err
+	}
 	d.mu.Lock()
 	l := d.cur
 	d.mu.Unlock()
