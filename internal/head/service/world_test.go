@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	goamqp "github.com/Azure/go-amqp"
 	"go.uber.org/goleak"
 
 	"github.com/causeway-iot/causeway"
@@ -20,6 +21,7 @@ import (
 	"github.com/causeway-iot/causeway/internal/core/auth"
 	"github.com/causeway-iot/causeway/internal/core/claims"
 	"github.com/causeway-iot/causeway/internal/head/service"
+	"github.com/causeway-iot/causeway/internal/testkit/memnet"
 	"github.com/causeway-iot/causeway/internal/wire/hubamqp"
 	"github.com/causeway-iot/causeway/wire/amqp"
 	"github.com/causeway-iot/causeway/wire/amqp/codec"
@@ -43,7 +45,9 @@ type world struct {
 	commands *c2d.Service
 	kept     *outboxtest.Memory
 	box      *outbox.Service
+	memory   bool // its network is in memory, for time that is simulated
 	addr     string
+	connect  func() (net.Conn, error)
 
 	mu      sync.Mutex
 	refuse  bool // nobody is authorized
@@ -64,11 +68,7 @@ func open(t testing.TB, change func(*world)) *world {
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = w.box.Run(ctx) })
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.addr = l.Addr().String()
+	l := w.listen()
 	cfg := amqp.Prepare(amqp.Config{})
 	wg.Go(func() {
 		for {
@@ -95,14 +95,45 @@ func open(t testing.TB, change func(*world)) *world {
 	return w
 }
 
+// listen opens a listener, and says how to reach it.
+func (w *world) listen() net.Listener {
+	w.t.Helper()
+	if w.memory {
+		l := memnet.Listen("hub")
+		w.connect = func() (net.Conn, error) { return l.Dial(w.t.Context()) }
+		return l
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.addr = l.Addr().String()
+	w.connect = func() (net.Conn, error) { return net.Dial("tcp", w.addr) }
+	return l
+}
+
+// errQueued is what the function before the queues returns in their place.
+var errQueued = errors.New("queued")
+
 // Enqueue is that of the command queues.
 func (w *world) Enqueue(ctx context.Context, id causeway.Identity, m causeway.Message, generationID string) error {
-	if w.enqueue != nil {
-		if err := w.enqueue(id, &m); err != nil {
+	w.mu.Lock()
+	before := w.enqueue
+	w.mu.Unlock()
+	if before != nil {
+		if err := before(id, &m); errors.Is(err, errQueued) {
+			return nil
+		} else if err != nil {
 			return err
 		}
 	}
 	return w.commands.Enqueue(ctx, id, m, generationID)
+}
+
+func (w *world) setEnqueue(f func(id causeway.Identity, m *causeway.Message) error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.enqueue = f
 }
 
 // devices is a registry.
@@ -110,7 +141,10 @@ type devices struct{}
 
 func (devices) Get(_ context.Context, id causeway.Identity) (registry.Record, error) {
 	switch id {
-	case dev1, dev2, mod1:
+	case dev1, dev2, mod1, causeway.Identity{Hub: hub, Device: id.Device}:
+		if id.Device == "none" {
+			break
+		}
 		return registry.Record{ID: id, GenerationID: "gen-" + id.Device + id.Module}, nil
 	}
 	code := causeway.DeviceNotFound
@@ -181,7 +215,7 @@ func (w *world) expire() {
 // client is a connection of the client of this project.
 func (w *world) client() *amqp.Session {
 	w.t.Helper()
-	nc, err := net.Dial("tcp", w.addr)
+	nc, err := w.connect()
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -194,6 +228,21 @@ func (w *world) client() *amqp.Session {
 		<-c.Done()
 	})
 	s, err := c.Begin(w.t.Context())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return s
+}
+
+// azure is a connection of go-amqp.
+func (w *world) azure() *goamqp.Session {
+	w.t.Helper()
+	c, err := goamqp.Dial(w.t.Context(), "amqp://"+w.addr, nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { _ = c.Close() })
+	s, err := c.NewSession(w.t.Context(), nil)
 	if err != nil {
 		w.t.Fatal(err)
 	}
