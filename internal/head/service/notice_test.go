@@ -68,11 +68,11 @@ func (w *world) receive(s *amqp.Session, h how) *in {
 
 // got is a message that arrived.
 type got struct {
-	id, tagSize uint32
-	lock        causeway.LockToken
-	file        hubamqp.FileNotification
-	notice      hubamqp.Notice
-	settled     bool
+	id      uint32
+	lock    causeway.LockToken
+	file    hubamqp.FileNotification
+	notice  hubamqp.Notice
+	settled bool
 }
 
 // next returns the next notification.

@@ -34,10 +34,10 @@ func TestLockEnds(t *testing.T) {
 		second := w.receive(w.client(), how{})
 		synctest.Wait()
 		second.nothing()
-		time.Sleep(outbox.DefaultLock - time.Second)
+		time.Sleep(outbox.DefaultLock - time.Second) //nolint:forbidigo // simulated time
 		synctest.Wait()
 		second.nothing()
-		time.Sleep(3 * time.Second)
+		time.Sleep(3 * time.Second) //nolint:forbidigo // simulated time
 		again := second.next()
 		if again.notice.MessageID != g.notice.MessageID || again.lock == g.lock || again.notice.DeliveryCount != 0 {
 			t.Errorf("%+v after %+v", again, g)
@@ -62,9 +62,9 @@ func TestNeverSettles(t *testing.T) {
 		box.grant(1000)
 		for range 5 {
 			box.next()
-			time.Sleep(40 * time.Second)
+			time.Sleep(40 * time.Second) //nolint:forbidigo // simulated time
 		}
-		time.Sleep(10 * time.Minute)
+		time.Sleep(10 * time.Minute) //nolint:forbidigo // simulated time
 		synctest.Wait()
 		box.nothing()
 	})
@@ -98,7 +98,7 @@ func TestStuck(t *testing.T) {
 		synctest.Wait()
 		box := w.receive(w.client(), how{credit: 1000})
 		synctest.Wait()
-		time.Sleep(4 * time.Second)
+		time.Sleep(4 * time.Second) //nolint:forbidigo // simulated time
 		synctest.Wait()
 		got := 0
 		for ; ; got++ {
