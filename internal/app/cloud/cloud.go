@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -76,8 +77,9 @@ type Cloud struct {
 	health    *obs.Health
 	accepting *obs.Flag // fails once the cloud stops, so that balancers look elsewhere
 	tracer    trace.TracerProvider
-	flush     func(context.Context) error // of traces; nil when that is not ours to do
-	token     string                      // of the administration
+	flush     func(context.Context) error      // of traces; nil when that is not ours to do
+	token     string                           // of the administration
+	recheck   atomic.Pointer[func(hub string)] // closes links whose policy was changed; set by Run
 	caFile    string
 	certs     *certificates
 
@@ -171,6 +173,11 @@ func (c *Cloud) openStores(ctx context.Context) error {
 		}
 		if err := c.certs.cover(d.Hosts); err != nil {
 			c.log.Error("the server certificate does not have the hosts of a hub", obs.KeyHub, d.Name, obs.KeyError, err)
+		}
+	})
+	c.directory.Watch(func(d directory.Hub, _ bool) {
+		if f := c.recheck.Load(); f != nil {
+			(*f)(d.Name)
 		}
 	})
 	c.health.Add(obs.Ready, "database", func(ctx context.Context) error {

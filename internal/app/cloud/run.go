@@ -58,6 +58,10 @@ func (c *Cloud) Run(ctx context.Context) error {
 		Limits: mqtt.Limits{StopGrace: time.Duration(c.cfg.Stop.Drain)},
 	}
 	amqpHead, amqpWSHead := c.amqpHeads(hub)
+	c.recheck.Store(new(func(hub string) {
+		amqpHead.Recheck(hub)
+		amqpWSHead.Recheck(hub)
+	}))
 
 	parts := map[string]func(ctx context.Context) error{
 		"HTTPS":               func(ctx context.Context) error { return c.serveWeb(ctx, web) },

@@ -188,10 +188,11 @@ func (h *Hub) claim(ctx context.Context, a admission, cred causeway.Credential, 
 
 // announceModel stores the model id that a client announced, if it is new.
 func (h *Hub) announceModel(ctx context.Context, s *session, known string) error {
-	if s.model == "" || s.model == known {
+	model := s.proof.Load().model
+	if model == "" || model == known {
 		return nil
 	}
-	return h.registry.SetModel(ctx, s.id, s.model)
+	return h.registry.SetModel(ctx, s.id, model)
 }
 
 func unknownHost(host string) *causeway.Error {

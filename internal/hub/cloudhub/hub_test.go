@@ -153,6 +153,22 @@ func TestModelIsStored(t *testing.T) {
 	}
 }
 
+func TestModelComesWithARenewal(t *testing.T) {
+	c := newCloud(t)
+	s, _, cred := online(t, c, "d1", 0)
+	cred.ModelID = "dtmi:com:example:A;1"
+	if err := s.Renew(t.Context(), cred); err != nil {
+		t.Fatal(err)
+	}
+	cred.ModelID = "" // one that brings none leaves it as it is
+	if err := s.Renew(t.Context(), cred); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.record(t, cred.Identity).Twin.ModelID; got != "dtmi:com:example:A;1" {
+		t.Errorf("model is %q", got)
+	}
+}
+
 func TestMetrics(t *testing.T) {
 	c := newCloud(t)
 	s, r, cred := online(t, c, "d1", causeway.LaneCommands)

@@ -131,7 +131,7 @@ func checkMessage(m *causeway.Message) error {
 func (b *batch) add(s *session, p *proof, m *causeway.Message, now time.Time) {
 	b.message = *m
 	d := &b.message
-	d.From, d.Auth, d.GenerationID, d.ModelID = s.id, p.auth, s.generation, s.model
+	d.From, d.Auth, d.GenerationID, d.ModelID = s.id, p.auth, s.generation, p.model
 	d.Enqueued, d.Source = now, causeway.SourceTelemetry
 	d.Sequence, d.DeliveryCount, d.Lock = 0, 0, causeway.LockToken{}
 	for i := range m.Properties {

@@ -1,6 +1,7 @@
 package cloudhub
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -20,7 +21,6 @@ type session struct {
 	dev        causeway.Device // nil: the client only sends
 	id         causeway.Identity
 	generation string
-	model      string // announced at connect, "" for none
 	partition  eventlog.Partition
 	since      int64 // Unix milliseconds
 	last       atomic.Int64
@@ -43,6 +43,7 @@ type session struct {
 // proof is what a session was let in by; Renew replaces it.
 type proof struct {
 	auth         string // iothub-connection-auth-method
+	model        string // announced by the client, "" for none
 	etag, device string // of the records it rests on
 }
 
@@ -59,24 +60,24 @@ var _ causeway.Session = (*session)(nil)
 func (h *Hub) newSession(a admission, cred causeway.Credential, dev causeway.Device) *session {
 	now := time.Now().UnixMilli()
 	s := &session{
-		hub: h, dev: dev, id: a.record.ID, generation: a.generation, model: cred.ModelID,
+		hub: h, dev: dev, id: a.record.ID, generation: a.generation,
 		partition: Partition(a.record.ID.Device, h.events.Partitions()),
 		since:     now, slot: -1,
 	}
 	s.last.Store(now)
-	s.proof.Store(h.newProof(a))
+	s.proof.Store(h.newProof(a, cred.ModelID))
 	if dev == nil && !a.expires.IsZero() {
 		s.expires.Store(a.expires.UnixNano())
 	}
 	return s
 }
 
-func (h *Hub) newProof(a admission) *proof {
+func (h *Hub) newProof(a admission, model string) *proof {
 	text, ok := h.proofs[proofKey{a.method.Scope, a.method.Type}]
 	if !ok {
 		text = a.method.JSON()
 	}
-	return &proof{auth: text, etag: a.record.ETag, device: a.device}
+	return &proof{auth: text, model: model, etag: a.record.ETag, device: a.device}
 }
 
 // Identity returns the authenticated identity.
@@ -244,7 +245,8 @@ func (s *session) Listen(_ context.Context, lanes causeway.Lane) error {
 	return nil
 }
 
-// Renew replaces the proof of the session and moves its expiry.
+// Renew replaces the proof of the session and moves its expiry. A model id that
+// comes with the proof replaces the one that was announced before.
 func (s *session) Renew(ctx context.Context, cred causeway.Credential) error {
 	const op = "cloudhub.Renew"
 	if err := s.act(); err != nil {
@@ -261,7 +263,7 @@ func (s *session) Renew(ctx context.Context, cred causeway.Credential) error {
 	if a.generation != s.generation {
 		return auth.Unauthorized(op, errors.New("the identity was created anew"))
 	}
-	s.proof.Store(s.hub.newProof(a))
+	s.proof.Store(s.hub.newProof(a, cmp.Or(cred.ModelID, s.proof.Load().model)))
 	if s.dev == nil {
 		var at int64
 		if !a.expires.IsZero() {
@@ -270,6 +272,9 @@ func (s *session) Renew(ctx context.Context, cred causeway.Credential) error {
 		s.expires.Store(at)
 	} else {
 		s.hub.expiries.set(s, a.expires)
+	}
+	if err := s.hub.announceModel(ctx, s, a.record.Twin.ModelID); err != nil {
+		return s.after(err)
 	}
 	return s.open(time.Now())
 }
