@@ -135,11 +135,16 @@ func setApplication(m *causeway.Message, key, value string) bool {
 	return true
 }
 
-// ack returns the feedback that is asked for; other words ask for none.
+// ack returns the feedback that is asked for; other words ask for none. The Java
+// SDK has words of its own for two of them.
 func ack(value string) causeway.Ack {
-	switch a := causeway.Ack(value); a {
-	case causeway.AckPositive, causeway.AckNegative, causeway.AckFull:
-		return a
+	switch value {
+	case "positive", "positiveonly":
+		return causeway.AckPositive
+	case "negative", "negativeonly":
+		return causeway.AckNegative
+	case "full":
+		return causeway.AckFull
 	}
 	return causeway.AckNone
 }
