@@ -43,9 +43,10 @@ func (a *Attach) Receive(o ReceiverOptions) *Receiver {
 	r.name = clone(a.Name)
 	r.count = a.InitialDeliveryCount.V
 	r.limit = r.count
+	r.second = a.RcvSettleMode == codec.SettleSecond
 	a.l = &r.link
 	a.answer.MaxMessageSize = r.most
-	a.answer.RcvSettleMode = codec.SettleFirst
+	a.answer.RcvSettleMode = a.RcvSettleMode
 	a.answer.SndSettleMode = a.SndSettleMode
 	a.grant(o.Properties, o.OfferedCapabilities, o.DesiredCapabilities)
 	return r
@@ -361,6 +362,7 @@ func (s *Session) AttachSender(ctx context.Context, cfg LinkConfig, o SenderOpti
 // AttachReceiver attaches a link to receive on. It waits for the peer.
 func (s *Session) AttachReceiver(ctx context.Context, cfg LinkConfig, o ReceiverOptions) (*Receiver, error) {
 	r := newReceiver(s, o)
+	r.second = cfg.RcvSettleMode == codec.SettleSecond
 	done, err := s.attach(&r.link, codec.Receiver, cfg, func(p *codec.Attach) {
 		p.MaxMessageSize = r.most
 		p.Properties = o.Properties

@@ -10,6 +10,7 @@ import (
 // settlement is a run of deliveries with the same state that waits to be said.
 type settlement struct {
 	any         bool
+	settled     bool
 	first, last uint32
 	state       codec.State
 }
@@ -66,7 +67,7 @@ func (s *Session) sayLocked() {
 		return
 	}
 	d := dispositions.Get().(*codec.Disposition)
-	*d = codec.Disposition{Role: codec.Receiver, First: p.first, Settled: true, State: p.state}
+	*d = codec.Disposition{Role: codec.Receiver, First: p.first, Settled: p.settled, State: p.state}
 	if p.last != p.first {
 		d.Last = codec.Some(p.last)
 	}
@@ -97,14 +98,14 @@ func (s *Session) pushDisposition(d *codec.Disposition) {
 }
 
 // settle adds a delivery to the pending run; the mutex is held.
-func (s *Session) settle(id uint32, state *codec.State) {
+func (s *Session) settle(id uint32, state *codec.State, settled bool) {
 	p := &s.pending
-	if p.any && id == p.last+1 && sameState(&p.state, state) {
+	if p.any && p.settled == settled && id == p.last+1 && sameState(&p.state, state) {
 		p.last = id
 		return
 	}
 	s.sayLocked()
-	*p = settlement{any: true, first: id, last: id, state: *state}
+	*p = settlement{any: true, settled: settled, first: id, last: id, state: *state}
 	s.dirtyLocked()
 }
 

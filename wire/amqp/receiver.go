@@ -13,6 +13,7 @@ type Receiver struct {
 	handler ReceiverHandler
 	window  uint32 // credit that is kept up; 0 when Grant gives it
 	most    uint64
+	second  bool      // it is the sender who settles first
 	peer    codec.Map // properties of the peer's attach, when we asked
 
 	// Guarded by the connection's mutex.
@@ -191,7 +192,9 @@ func (r *Receiver) forget() {
 
 // Settle settles a delivery with an outcome. It is said with the next Push, or
 // at the end of the burst; neighbours with the same outcome are said together.
-// A delivery that the sender had settled must not be settled.
+// A delivery that the sender had settled must not be settled. On a link with
+// [codec.SettleSecond] the outcome is said, and the sender settles; nothing
+// depends on whether it does.
 func (r *Receiver) Settle(id uint32, state codec.State) {
 	c := r.s.c
 	c.mu.Lock()
@@ -202,7 +205,7 @@ func (r *Receiver) Settle(id uint32, state codec.State) {
 	if r.unsettled > 0 {
 		r.unsettled--
 	}
-	r.s.settle(id, &state)
+	r.s.settle(id, &state, !r.second)
 	r.list()
 }
 
