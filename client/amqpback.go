@@ -45,7 +45,7 @@ func (b *back) open(ctx context.Context) (*amqp.Conn, error) {
 	if b.ctx.Err() != nil {
 		return nil, ErrClosed
 	}
-	if b.cur != nil && b.cur.Context().Err() == nil {
+	if b.cur != nil && alive(b.cur) {
 		return b.cur, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, DialTimeout)

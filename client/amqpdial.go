@@ -36,6 +36,9 @@ func dialAMQP(ctx context.Context, o *Options, e endpoint, keep time.Duration) (
 	return c, nil
 }
 
+// alive reports whether c can still be used, as far as we know.
+func alive(c *amqp.Conn) bool { return c.Err() == nil && c.Context().Err() == nil }
+
 // linkProperties are those of all our links.
 func linkProperties(o *Options, p hubamqp.LinkProperties) codec.Map {
 	p.ClientVersion, p.APIVersion = o.product(), apiVersion
@@ -55,6 +58,17 @@ func amqpError(err error) error {
 		return &causeway.Error{Code: causeway.IotHubUnauthorized, Op: "amqp", Msg: "the server refused the login", Err: err}
 	}
 	return err
+}
+
+// opError says what was being done when err came.
+func opError(op string, err error) error {
+	err = amqpError(err)
+	if e, ok := err.(*causeway.Error); ok { //nolint:errorlint // what is around it says more already
+		said := *e
+		said.Op = op
+		return &said
+	}
+	return fmt.Errorf("%s: %w", op, err)
 }
 
 // outcomeError makes an error of the outcome of a delivery, nil when it was

@@ -41,7 +41,6 @@ type amqpLink struct {
 	stopping sync.Once
 
 	telemetry   *amqp.Sender
-	commandsIn  *amqp.Receiver
 	methodsOut  *amqp.Sender
 	twinOut     *amqp.Sender // nil until it is wanted; guarded by d.mu
 	unsent      *outgoing    // the first message that is not handed to the connection; guarded by d.mu

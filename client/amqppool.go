@@ -78,15 +78,7 @@ func (s *shared) alive() bool {
 	default:
 		return true
 	}
-	if s.err != nil {
-		return false
-	}
-	select {
-	case <-s.conn.Context().Done():
-		return false
-	default:
-		return true
-	}
+	return s.err == nil && alive(s.conn)
 }
 
 // join returns a connection to host for one device, who leaves it again.

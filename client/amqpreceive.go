@@ -12,8 +12,8 @@ import (
 	"github.com/causeway-iot/causeway/wire/amqp/codec"
 )
 
-func (l *amqpLink) attachCommands(ctx context.Context) (err error) {
-	l.commandsIn, err = l.session.AttachReceiver(ctx, amqp.LinkConfig{Source: l.address(hubamqp.KindCommands)},
+func (l *amqpLink) attachCommands(ctx context.Context) error {
+	_, err := l.session.AttachReceiver(ctx, amqp.LinkConfig{Source: l.address(hubamqp.KindCommands)},
 		amqp.ReceiverOptions{Handler: (*commandArrivals)(l), Credit: commands, Properties: l.properties("")})
 	return err
 }
@@ -34,9 +34,9 @@ func (c *commandArrivals) Transfer(r *amqp.Receiver, d amqp.Delivery) {
 	}
 	m.Lock, _ = hubamqp.LockOf(d.Tag)
 	m = m.Clone()
-	j := delivery{command: &m, id: d.ID}
+	j := delivery{command: &m}
 	if !d.Settled {
-		j.link = l
+		j.settle = settler(r, d.ID)
 	}
 	l.dispatch(func() {
 		if !l.d.deliver(j) && !d.Settled {
@@ -48,21 +48,24 @@ func (c *commandArrivals) Transfer(r *amqp.Receiver, d amqp.Delivery) {
 
 func (c *commandArrivals) Detached(_ *amqp.Receiver, err error) { (*amqpLink)(c).lost(err) }
 
-func (l *amqpLink) settle(id uint32, outcome causeway.Outcome) {
-	state := codec.Accepted()
-	switch outcome {
-	case causeway.Rejected:
-		state = codec.Rejected(nil)
-	case causeway.Released:
-		state = codec.Released()
+// settler settles a delivery of r.
+func settler(r *amqp.Receiver, id uint32) func(causeway.Outcome) {
+	return func(outcome causeway.Outcome) {
+		state := codec.Accepted()
+		switch outcome {
+		case causeway.Rejected:
+			state = codec.Rejected(nil)
+		case causeway.Released:
+			state = codec.Released()
+		}
+		r.Settle(id, state)
+		r.Conn().Push()
 	}
-	l.commandsIn.Settle(id, state)
-	l.conn.conn.Push()
 }
 
-func (l *amqpLink) attachMethods(ctx context.Context) (err error) {
-	l.methodsOut, err = l.pair(ctx, hubamqp.KindMethods, "methods", (*methodArrivals)(l), causeway.MaxInflightMethods)
-	return err
+func (l *amqpLink) attachMethods(ctx context.Context) error {
+	keep := func(out *amqp.Sender) { l.methodsOut = out }
+	return l.pair(ctx, hubamqp.KindMethods, "methods", (*methodArrivals)(l), causeway.MaxInflightMethods, keep)
 }
 
 // methodArrivals takes direct methods.
@@ -109,7 +112,8 @@ func (l *amqpLink) wantTwin(ctx context.Context) error {
 	if l.twinLink() != nil {
 		return nil
 	}
-	out, err := l.pair(ctx, hubamqp.KindTwin, "twin", (*twinArrivals)(l), twinSlots)
+	var out *amqp.Sender
+	err := l.pair(ctx, hubamqp.KindTwin, "twin", (*twinArrivals)(l), twinSlots, func(s *amqp.Sender) { out = s })
 	if err != nil {
 		return amqpError(err)
 	}

@@ -70,7 +70,7 @@ func (q *requester) do(ctx context.Context, op string, request func(id codec.Val
 	defer cancel()
 	s, err := q.links(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", op, amqpError(err))
+		return nil, opError(op, err)
 	}
 	answer := make(chan []byte, 1)
 	q.mu.Lock()
@@ -88,7 +88,7 @@ func (q *requester) do(ctx context.Context, op string, request func(id codec.Val
 		err = outcomeError(op, &st)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", op, amqpError(err))
+		return nil, opError(op, err)
 	}
 	select {
 	case b := <-answer:

@@ -130,17 +130,19 @@ func (l *pairEvents) Disposition(*amqp.Sender, amqp.Sent, *codec.State, bool) {}
 
 func (l *pairEvents) Detached(_ *amqp.Sender, err error) { (*amqpLink)(l).lost(err) }
 
-// pair attaches the two links of a pair. The receiver comes first: what is
-// answered to the sender must find it.
-func (l *amqpLink) pair(ctx context.Context, k hubamqp.Kind, name string, h amqp.ReceiverHandler, credit uint32) (*amqp.Sender, error) {
+// pair attaches the two links of a pair. The sender comes first, and is told to
+// keep: with the receiver the hub begins to ask for answers.
+func (l *amqpLink) pair(ctx context.Context, k hubamqp.Kind, name string, h amqp.ReceiverHandler, credit uint32, keep func(*amqp.Sender)) error {
 	address, properties := l.address(k), l.properties(name+":"+newGUID())
-	_, err := l.session.AttachReceiver(ctx, amqp.LinkConfig{Source: address, SndSettleMode: codec.SendSettled},
-		amqp.ReceiverOptions{Handler: h, Credit: credit, Properties: properties})
-	if err != nil {
-		return nil, err
-	}
-	return l.session.AttachSender(ctx, amqp.LinkConfig{Target: address, SndSettleMode: codec.SendSettled},
+	out, err := l.session.AttachSender(ctx, amqp.LinkConfig{Target: address, SndSettleMode: codec.SendSettled},
 		amqp.SenderOptions{Handler: (*pairEvents)(l), Untracked: true, Properties: properties})
+	if err != nil {
+		return err
+	}
+	keep(out)
+	_, err = l.session.AttachReceiver(ctx, amqp.LinkConfig{Source: address, SndSettleMode: codec.SendSettled},
+		amqp.ReceiverOptions{Handler: h, Credit: credit, Properties: properties})
+	return err
 }
 
 // newGUID returns a random UUID.

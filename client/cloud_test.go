@@ -233,7 +233,6 @@ func TestMessagingWithACloud(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer f.Close()
 		if err := m.SendCommand(w.ctx, "nobody", "", &causeway.Message{}); causeway.CodeOf(err) != causeway.DeviceNotFound {
 			t.Errorf("a command for nobody: %v", err)
 		}
@@ -283,6 +282,7 @@ func TestMessagingWithACloud(t *testing.T) {
 				t.Error(err)
 			}
 		}
+		f.Close() // it would share what the next one waits for
 	}
 }
 

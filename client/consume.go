@@ -92,6 +92,7 @@ func (e *Events) consume(ctx context.Context, p Place, o ConsumeOptions, f func(
 	if err != nil {
 		return err
 	}
+	defer r.Close()
 	for err == nil {
 		var list []PartitionEvent
 		if list, err = r.Receive(ctx); errors.Is(err, ErrUnreadable) {
@@ -108,5 +109,5 @@ func (e *Events) consume(ctx context.Context, p Place, o ConsumeOptions, f func(
 			}
 		}
 	}
-	return errors.Join(err, r.Close())
+	return err
 }

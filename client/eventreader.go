@@ -120,7 +120,7 @@ func (e *Events) Reader(ctx context.Context, partition string, o ReaderOptions) 
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	if err := r.attach(ctx); err != nil {
 		r.back.close()
-		return nil, fmt.Errorf("%s: %w", op, amqpError(err))
+		return nil, opError(op, err)
 	}
 	return r, nil
 }
@@ -159,10 +159,9 @@ func (r *EventReader) attach(ctx context.Context) error {
 }
 
 // Close ends the reader; a Receive that waits returns ErrClosed.
-func (r *EventReader) Close() error {
+func (r *EventReader) Close() {
 	r.cancel()
 	r.back.close()
-	return nil
 }
 
 // Receive waits for events and returns those that are there, in their order, as
@@ -196,7 +195,7 @@ func (r *EventReader) recover(ctx context.Context, err error) error {
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case useless:
-			return fmt.Errorf("read partition %s: %w", r.partition, amqpError(err))
+			return opError("read partition "+r.partition, err)
 		}
 		r.e.o.log().Warn("connection lost", "partition", r.partition, "error", err)
 		if causeway.CodeOf(amqpError(err)) == causeway.IotHubUnauthorized {

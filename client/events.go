@@ -108,7 +108,7 @@ func place(at endpoint, entity string) *eventsPlace {
 }
 
 // Close ends what is open. Readers are closed on their own.
-func (e *Events) Close() error {
+func (e *Events) Close() {
 	e.mu.Lock()
 	e.closed = true
 	info := e.info
@@ -116,7 +116,6 @@ func (e *Events) Close() error {
 	if info != nil {
 		info.close()
 	}
-	return nil
 }
 
 // Hub asks about the event hub.

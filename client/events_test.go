@@ -120,9 +120,7 @@ func TestEventHub(t *testing.T) {
 		if _, err := e.Hub(t.Context()); err != nil {
 			t.Errorf("on another connection: %v", err)
 		}
-		if err := e.Close(); err != nil {
-			t.Error(err)
-		}
+		e.Close()
 		if _, err := e.Hub(t.Context()); !errors.Is(err, client.ErrClosed) {
 			t.Errorf("after Close: %v", err)
 		}
@@ -206,9 +204,7 @@ func TestEventsReader(t *testing.T) {
 			ended <- err
 		}()
 		pass(time.Minute)
-		if err := r.Close(); err != nil {
-			t.Error(err)
-		}
+		r.Close()
 		if err := <-ended; !errors.Is(err, client.ErrClosed) {
 			t.Errorf("Receive while it is closed: %v", err)
 		}
@@ -386,9 +382,7 @@ func TestEventsAreBounded(t *testing.T) {
 			}
 		}()
 		pass(10 * time.Second)
-		if err := r.Close(); err != nil { // while events wait
-			t.Error(err)
-		}
+		r.Close() // while events wait
 		<-sent
 	})
 }
@@ -490,6 +484,33 @@ func TestEventsAddresses(t *testing.T) {
 	} {
 		if _, err := client.NewEvents(client.EventsOptions{ConnectionString: text}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %s", text, err, want)
+		}
+	}
+}
+
+func TestPartitionEventAsALine(t *testing.T) {
+	e := client.PartitionEvent{
+		Partition: "1", Sequence: 4, Offset: "40", Enqueued: arrived.Add(time.Second),
+		Message: causeway.Message{
+			Body: []byte(`{"t": "<1>"}`), ContentType: "application/json", ID: "m1", From: causeway.Identity{Device: "d1", Module: "m"},
+			Enqueued: arrived, Source: "Telemetry", Properties: []causeway.Property{{Key: "a", Value: "b"}},
+		},
+	}
+	got, err := e.Event()
+	const want = `{"type":"event","partition":1,"offset":40,"deviceId":"d1","moduleId":"m","sequenceNumber":4,` +
+		`"systemProperties":{"content-type":"application/json","message-id":"m1"},` +
+		`"annotations":{"iothub-connection-device-id":"d1","iothub-connection-module-id":"m","iothub-enqueuedtime":"2026-05-06T07:08:09.000Z","iothub-message-source":"Telemetry"},` +
+		`"properties":{"a":"b"},"bodyEncoding":"json","body":{"t":"<1>"},"enqueuedTime":"2026-05-06T07:08:09.000Z"}`
+	if err != nil || string(got.Raw) != want {
+		t.Errorf("got  %s, %v\nwant %s", got.Raw, err, want)
+	}
+	if got.Text() != `{"t":"<1>"}` || !got.Time().Equal(arrived) || got.Offset != 40 || got.Partition != 1 {
+		t.Errorf("%+v", got)
+	}
+	for body, want := range map[string]string{"hi": "text", "\xff": "base64", `{"t":`: "text"} {
+		e.Message.Body = []byte(body)
+		if got, err := e.Event(); err != nil || got.BodyEncoding != want {
+			t.Errorf("%q: %s, %v", body, got.BodyEncoding, err)
 		}
 	}
 }

@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/causeway-iot/causeway"
@@ -99,13 +98,13 @@ func (m *Messaging) FileNotifications(ctx context.Context) (*FileReceiver, error
 func (r *FeedbackReceiver) Receive(ctx context.Context) (*FeedbackBatch, error) { return r.next(ctx) }
 
 // Close ends receiving. What was not settled is delivered again.
-func (r *FeedbackReceiver) Close() error { return r.end() }
+func (r *FeedbackReceiver) Close() { r.end() }
 
 // Receive waits for the next notification, as FeedbackReceiver.Receive does.
 func (r *FileReceiver) Receive(ctx context.Context) (*FileNotification, error) { return r.next(ctx) }
 
 // Close ends receiving. What was not settled is delivered again.
-func (r *FileReceiver) Close() error { return r.end() }
+func (r *FileReceiver) Close() { r.end() }
 
 // notices is a link that T comes on.
 type notices[T any] struct {
@@ -124,7 +123,7 @@ func (r *notices[T]) begin(ctx context.Context) error {
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.gate = make(chan struct{}, 1)
 	if _, _, err := r.attach(ctx); err != nil {
-		return fmt.Errorf("receive from %s: %w", r.address, amqpError(err))
+		return opError("receive from "+r.address, err)
 	}
 	return nil
 }
@@ -189,7 +188,7 @@ func (r *notices[T]) next(ctx context.Context) (*T, error) {
 		case ctx.Err() != nil:
 			return nil, context.Cause(ctx)
 		case lasting(err):
-			return nil, fmt.Errorf("receive from %s: %w", r.address, amqpError(err))
+			return nil, opError("receive from "+r.address, err)
 		}
 		r.m.back.o.log().Warn("connection lost", "address", r.address, "error", err)
 		if again.wait(ctx) != nil {
@@ -199,14 +198,13 @@ func (r *notices[T]) next(ctx context.Context) (*T, error) {
 }
 
 // end ends the receiver; it waits for no answer of the hub.
-func (r *notices[T]) end() error {
+func (r *notices[T]) end() {
 	r.cancel()
 	r.gate <- struct{}{}
 	defer func() { <-r.gate }()
 	if r.link != nil {
 		_ = r.link.Session().End(nil) // it may have ended already
 	}
-	return nil
 }
 
 func notice(n hubamqp.Notice) Notice {

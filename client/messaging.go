@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/causeway-iot/causeway"
@@ -65,10 +64,7 @@ func (o *Options) backEnd(hostName string, ws bool, socket string) (e endpoint, 
 func (m *Messaging) Host() string { return m.host }
 
 // Close ends the connection.
-func (m *Messaging) Close() error {
-	m.back.close()
-	return nil
-}
+func (m *Messaging) Close() { m.back.close() }
 
 // SendCommand queues a cloud-to-device message and returns when the hub has it on
 // stable storage. When the connection is lost before the answer it is not sent
@@ -79,12 +75,12 @@ func (m *Messaging) SendCommand(ctx context.Context, device, module string, msg 
 	const op = "send command"
 	out, err := m.commands(ctx)
 	if err != nil {
-		return fmt.Errorf("%s: %w", op, amqpError(err))
+		return opError(op, err)
 	}
 	id := causeway.Identity{Device: device, Module: module}
 	st, err := out.Deliver(ctx, amqp.Transfer{Payload: hubamqp.AppendServiceCommand(nil, id, msg)})
 	if err != nil {
-		return fmt.Errorf("%s: %w", op, amqpError(err))
+		return opError(op, err)
 	}
 	return outcomeError(op, &st)
 }

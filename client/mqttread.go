@@ -149,14 +149,14 @@ func (l *mqttLink) received(pub *mqtt.Publish) error {
 	case topic.Command, topic.Input:
 		m.Body = pub.Payload
 		m = m.Clone()
-		if !l.d.deliver(delivery{command: &m, link: l, id: uint32(pub.ID)}) {
+		if !l.d.deliver(delivery{command: &m, settle: l.settler(pub.ID)}) {
 			l.d.log.Warn("too many commands wait; the hub will deliver this one again", "device", l.d.id.String())
 		}
 		return nil
 	case topic.Desired:
 		l.d.deliver(delivery{
 			desired: &causeway.Patch{Properties: append([]byte(nil), pub.Payload...), Version: p.Version},
-			link:    l, id: uint32(pub.ID),
+			settle:  l.settler(pub.ID),
 		})
 		return nil
 	case topic.MethodRequest:
@@ -185,14 +185,16 @@ func (l *mqttLink) invoke(p topic.Publish, pub *mqtt.Publish) {
 	})
 }
 
-// settle acknowledges what was accepted. MQTT has no word for anything else: the
+// settler acknowledges what was accepted. MQTT has no word for anything else: the
 // hub delivers it again.
-func (l *mqttLink) settle(id uint32, outcome causeway.Outcome) {
-	if outcome != causeway.Accepted {
-		return
-	}
-	if err := l.ack(uint16(id)); err != nil {
-		l.end(err)
+func (l *mqttLink) settler(id uint16) func(causeway.Outcome) {
+	return func(outcome causeway.Outcome) {
+		if outcome != causeway.Accepted {
+			return
+		}
+		if err := l.ack(id); err != nil {
+			l.end(err)
+		}
 	}
 }
 

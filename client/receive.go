@@ -93,8 +93,7 @@ func (d *Device) serve(l link, again bool) error {
 type delivery struct {
 	command *causeway.Message
 	desired *causeway.Patch
-	link    link   // to settle it on; nil when there is nothing to settle
-	id      uint32 // of the delivery on its link
+	settle  func(causeway.Outcome) // nil when there is nothing to settle
 }
 
 // deliver hands a delivery over and reports whether there was room for it. It
@@ -128,8 +127,8 @@ func (d *Device) handle() {
 			default:
 				outcome = d.command(j.command)
 			}
-			if j.link != nil {
-				j.link.settle(j.id, outcome)
+			if j.settle != nil {
+				j.settle(outcome)
 			}
 			if len(d.work) == 0 && d.behind.Swap(false) {
 				d.catchUp()

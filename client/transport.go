@@ -46,8 +46,6 @@ type link interface {
 	// twin sends a request about the twin: patch is nil for reading it. The
 	// answer is given to d.replied.
 	twin(ctx context.Context, rid string, patch []byte) error
-	// settle ends a delivery of a command.
-	settle(id uint32, outcome causeway.Outcome)
 }
 
 // outgoing is a message that waits for its acknowledgement, as it is sent. It is

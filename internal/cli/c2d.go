@@ -15,9 +15,9 @@ import (
 
 // NewCmdC2D returns the commands about cloud-to-device messages.
 func NewCmdC2D(st *state.State) *cobra.Command {
-	cmd := family("c2d", "Send messages to devices")
+	cmd := family("c2d", "Send messages to devices, hear what became of them")
 	l := addLogin(cmd, st)
-	cmd.AddCommand(newCmdC2DSend(st, l), newCmdC2DPurge(st, l))
+	cmd.AddCommand(newCmdC2DSend(st, l), newCmdC2DFeedback(st, l), newCmdC2DPurge(st, l))
 	return cmd
 }
 
@@ -26,10 +26,11 @@ func newCmdC2DSend(st *state.State, l *login) *cobra.Command {
 	var m causeway.Message
 	var props []string
 	var ttl time.Duration
+	var amqp, ws bool
 	cmd := &cobra.Command{
 		Use: "send DEVICE", Short: "Queue a message for a device", Args: exactArgs("DEVICE"), ValidArgsFunction: l.completeDevices,
 		Long:    "Queues a message; the device gets it when it is connected and listening.\nA body @FILE is read from a file, @- from standard input.",
-		Example: "  causeway c2d send pump-7 --body 'open the valve' --property zone=3 --ack full",
+		Example: "  causeway c2d send pump-7 --body 'open the valve' --property zone=3 --ack full --message-id v1\n  causeway c2d feedback",
 	}
 	addModule(cmd, &module)
 	f := cmd.Flags()
@@ -41,6 +42,8 @@ func newCmdC2DSend(st *state.State, l *login) *cobra.Command {
 	f.StringVar(&m.ContentEncoding, "content-encoding", "", "e.g. utf-8")
 	f.StringVar(&ack, "ack", "", "feedback wanted: positive, negative or full")
 	f.DurationVar(&ttl, "ttl", 0, "how long it may wait; default: the hub's setting")
+	f.BoolVar(&amqp, "amqp", false, "send it by AMQP instead of REST")
+	f.BoolVar(&ws, "websocket", false, "send it by AMQP over a WebSocket on the HTTPS port")
 	_ = cmd.RegisterFlagCompletionFunc("ack", cobra.FixedCompletions([]string{"positive", "negative", "full"}, cobra.ShellCompDirectiveNoFileComp))
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		switch m.Ack = causeway.Ack(ack); m.Ack {
@@ -65,15 +68,36 @@ func newCmdC2DSend(st *state.State, l *login) *cobra.Command {
 		if ttl > 0 {
 			m.Expiry = time.Now().Add(ttl)
 		}
-		return l.with(cmd.Context(), func(ctx context.Context, s *client.Service) error {
-			if err := s.SendCommand(ctx, args[0], module, &m); err != nil {
-				return err
+		queued := func(err error) error {
+			if err == nil {
+				fmt.Fprintf(st.Stderr, "queued for %s\n", causeway.Identity{Device: args[0], Module: module})
 			}
-			fmt.Fprintf(st.Stderr, "queued for %s\n", causeway.Identity{Device: args[0], Module: module})
-			return nil
+			return err
+		}
+		if amqp || ws {
+			return l.withMessaging(cmd.Context(), ws, func(ctx context.Context, c *client.Messaging) error {
+				return queued(c.SendCommand(ctx, args[0], module, &m))
+			})
+		}
+		return l.with(cmd.Context(), func(ctx context.Context, s *client.Service) error {
+			return queued(s.SendCommand(ctx, args[0], module, &m))
 		})
 	}
 	return cmd
+}
+
+// withMessaging runs f with the AMQP side of the hub that was found.
+func (l *login) withMessaging(ctx context.Context, ws bool, f func(context.Context, *client.Messaging) error) error {
+	t, err := l.find(ctx)
+	if err != nil {
+		return err
+	}
+	m, err := t.messaging(ws)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	return f(ctx, m)
 }
 
 func newCmdC2DPurge(st *state.State, l *login) *cobra.Command {

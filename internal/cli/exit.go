@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/wire/amqp"
 )
 
 // The exit codes of the program. They are part of its interface: scripts
@@ -90,7 +91,7 @@ func unreachable(err error) bool {
 		return true
 	}
 	_, dns := errors.AsType[*net.DNSError](err)
-	return dns || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) || tlsTrouble(err)
+	return dns || errors.Is(err, amqp.ErrClosed) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) || tlsTrouble(err)
 }
 
 func tlsTrouble(err error) bool {

@@ -17,7 +17,7 @@ func NewCmdHub(st *state.State) *cobra.Command {
 	l := addLogin(cmd, st)
 	cmd.AddCommand(
 		newCmdHubCreate(st, l), newCmdHubList(st, l), newCmdHubShow(st, l), newCmdHubDelete(st, l),
-		newCmdHubPolicies(st, l), newCmdHubConnectionString(st, l), newCmdHubRegenerate(st, l),
+		newCmdHubPolicies(st, l), newCmdHubConnectionString(st, l), newCmdHubEventsConnectionString(st, l), newCmdHubRegenerate(st, l),
 		newCmdHubAuthority(st, l), newCmdHubGroup(st, l),
 	)
 	return cmd

@@ -28,6 +28,7 @@ type login struct {
 	data  string
 	https int
 	mqtt  int
+	amqp  int
 }
 
 func addLogin(cmd *cobra.Command, st *state.State) *login {
@@ -39,6 +40,7 @@ func addLogin(cmd *cobra.Command, st *state.State) *login {
 	f.StringVar(&l.data, "data", "", "data `directory` of a cloud on this machine; default ./causeway-data")
 	f.IntVar(&l.https, "https-port", 0, "HTTPS `port`, when it is not the default")
 	f.IntVar(&l.mqtt, "mqtt-port", 0, "MQTT `port`, when it is not the default")
+	f.IntVar(&l.amqp, "amqp-port", 0, "AMQP `port`, when it is not the default")
 	return l
 }
 
@@ -57,7 +59,7 @@ func (l *login) find(ctx context.Context) (*target, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &target{options: client.Options{Product: "causeway-cli", HTTPSPort: l.https, MQTTPort: l.mqtt}}
+	t := &target{options: client.Options{Product: "causeway-cli", HTTPSPort: l.https, MQTTPort: l.mqtt, AMQPPort: l.amqp}}
 	text := l.login
 	if text == "" {
 		text, _ = l.st.Getenv(config.EnvConnectionString)
@@ -81,6 +83,9 @@ func (l *login) find(ctx context.Context) (*target, error) {
 		}
 		if t.options.MQTTPort == 0 {
 			t.options.MQTTPort = local.MQTTPort
+		}
+		if t.options.AMQPPort == 0 {
+			t.options.AMQPPort = local.AMQPPort
 		}
 		t.adminToken, err = state.ReadSecret(filepath.Join(dir, cloud.AdminTokenFile))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -188,6 +193,15 @@ func (t *target) service() (*client.Service, error) {
 		return nil, &usageError{err: err}
 	}
 	return s, nil
+}
+
+// messaging returns the AMQP side of a back end.
+func (t *target) messaging(ws bool) (*client.Messaging, error) {
+	m, err := client.NewMessaging(client.MessagingOptions{Options: t.options, ConnectionString: t.connectionString, WebSocket: ws})
+	if err != nil {
+		return nil, &usageError{err: err}
+	}
+	return m, nil
 }
 
 func (t *target) admin() (*client.Admin, error) {

@@ -3,6 +3,8 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,10 +40,12 @@ func NewCmdSim(st *state.State) *cobra.Command {
 	var rate, jitter float64
 	var duration time.Duration
 	var ws, twin, verbose bool
+	var shared int
+	transport := string(causeway.MQTT)
 	cmd := &cobra.Command{
 		Use: "sim", Short: "Simulate devices", Args: noArgs,
 		Long: `Simulates devices until it is interrupted: creates those that do not exist, connects
-them by MQTT, sends telemetry, answers the direct methods ping, echo, reboot and
+them by MQTT or AMQP, sends telemetry, answers the direct methods ping, echo, reboot and
 fail, takes commands, reports properties and follows the desired property
 telemetryInterval (seconds).
 
@@ -64,11 +68,14 @@ ${device} ${n} ${time} ${unix} ${rand:A:B} ${sine:A:B} ${walk:A:B}.`,
 	f.IntVar(&qos, "qos", 1, "0 sends and forgets, 1 has every message acknowledged")
 	f.DurationVar(&duration, "duration", 0, "end after this time")
 	f.IntVar(&max, "max", 0, "end when each device has sent so many `messages`")
-	f.BoolVar(&ws, "websocket", false, "MQTT over WebSocket on the HTTPS port")
+	f.StringVar(&transport, "transport", transport, "mqtt, mqtt-ws, amqp or amqp-ws")
+	f.BoolVar(&ws, "websocket", false, "over a WebSocket on the HTTPS port: mqtt-ws for mqtt, amqp-ws for amqp")
+	f.IntVar(&shared, "per-connection", 1, "AMQP: `number` of devices that share a connection")
 	f.BoolVar(&twin, "twin", true, "keep a twin: report properties, follow desired ones")
 	f.BoolVarP(&verbose, "verbose", "v", false, "print what the hub asks of the devices")
 	_ = cmd.RegisterFlagCompletionFunc("shape", cobra.FixedCompletions(sim.Shapes(), cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("device", l.completeDevices)
+	_ = cmd.RegisterFlagCompletionFunc("transport", cobra.FixedCompletions(transports(), cobra.ShellCompDirectiveNoFileComp))
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := out.check(); err != nil {
 			return err
@@ -82,6 +89,12 @@ ${device} ${n} ${time} ${unix} ${rand:A:B} ${sine:A:B} ${walk:A:B}.`,
 			return usagef("--jitter %v is not within 0 and 1", jitter)
 		case qos != 0 && qos != 1:
 			return usagef("--qos %d: a hub has 0 and 1", qos)
+		case !slices.Contains(transports(), transport):
+			return usagef("--transport %q: choose %s", transport, strings.Join(transports(), ", "))
+		case shared < 1 || shared > client.MaxPoolDevices:
+			return usagef("--per-connection %d is not within 1 and %d", shared, client.MaxPoolDevices)
+		case shared > 1 && !strings.HasPrefix(transport, "amqp"):
+			return usagef("--per-connection needs --transport amqp: only AMQP connections can be shared")
 		}
 		if template != "" && !cmd.Flags().Changed("shape") {
 			shapeName = sim.Template
@@ -108,9 +121,15 @@ ${device} ${n} ${time} ${unix} ${rand:A:B} ${sine:A:B} ${walk:A:B}.`,
 		if verbose {
 			o.Heard = func(d, what string) { fmt.Fprintf(st.Stderr, "%s ← %s\n", d, printable(what)) }
 		}
-		return simulate(cmd.Context(), st, l, out, ids, ws, o)
+		each := client.DeviceOptions{Transport: causeway.Transport(transport), WebSocket: ws}
+		return simulate(cmd.Context(), st, l, out, ids, each, shared, o)
 	}
 	return cmd
+}
+
+// transports are the ways that devices talk.
+func transports() []string {
+	return []string{string(causeway.MQTT), string(causeway.MQTTWS), string(causeway.AMQP), string(causeway.AMQPWS)}
 }
 
 func textFlag(st *state.State, flag, value string) ([]byte, error) {
@@ -124,7 +143,9 @@ func textFlag(st *state.State, flag, value string) ([]byte, error) {
 	return b, nil
 }
 
-func simulate(ctx context.Context, st *state.State, l *login, out *output, ids []string, ws bool, o sim.Options) error {
+// simulate runs devices that connect as each says, several on a connection when
+// shared is more than one.
+func simulate(ctx context.Context, st *state.State, l *login, out *output, ids []string, each client.DeviceOptions, shared int, o sim.Options) error {
 	t, err := l.find(ctx)
 	if err != nil {
 		return err
@@ -138,9 +159,14 @@ func simulate(ctx context.Context, st *state.State, l *login, out *output, ids [
 	if err != nil {
 		return err
 	}
+	if shared > 1 {
+		ws := each.WebSocket || each.Transport == causeway.AMQPWS
+		each.Pool = client.NewPool(client.PoolOptions{Options: t.options, WebSocket: ws, Devices: shared})
+	}
 	for i := range devices {
-		devices[i].Options = t.options
-		devices[i].WebSocket = ws
+		d := each
+		d.Options, d.ConnectionString = t.options, devices[i].ConnectionString
+		devices[i] = d
 	}
 
 	var c sim.Counts
