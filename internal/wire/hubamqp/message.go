@@ -125,7 +125,7 @@ func setApplication(m *causeway.Message, key, value string) bool {
 		m.Output = value
 	case keyOperation:
 		m.Operation = value
-	case "":
+	case "", annDevice, annModule: // the Java SDK says who sends, which is the hub's to say
 	default:
 		if len(m.Properties) == MaxProperties {
 			return false
