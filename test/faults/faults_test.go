@@ -1,6 +1,7 @@
 // Package faults kills the server, fills its disk and starves it, and checks
-// that what was acknowledged is still there. The load comes from an independent
-// MQTT client (Eclipse Paho), not from our own.
+// that what was acknowledged is still there. The load comes from independent
+// clients (Eclipse Paho for MQTT, Azure/go-amqp for AMQP), and over AMQP from our
+// own engine beside, which keeps more under way.
 package faults
 
 import (
@@ -112,6 +113,7 @@ func newWorld(t *testing.T, data string) *world {
 		Env: []string{
 			fmt.Sprintf("CAUSEWAY_LISTEN_HTTPS=127.0.0.1:%d", freePort(t)),
 			fmt.Sprintf("CAUSEWAY_LISTEN_MQTT=127.0.0.1:%d", freePort(t)),
+			fmt.Sprintf("CAUSEWAY_LISTEN_AMQP=127.0.0.1:%d", freePort(t)),
 		},
 	}
 	t.Cleanup(func() {
