@@ -23,10 +23,12 @@ import (
 	"github.com/coder/websocket"
 )
 
-// The sub-protocols of IoT Hub.
+// The sub-protocols of IoT Hub. AMQPStandard is the name that the AMQP WebSocket
+// Binding gives to AMQP, for which the Event Hubs client for Go asks.
 const (
-	MQTT = "mqtt"
-	AMQP = "AMQPWSB10"
+	MQTT         = "mqtt"
+	AMQP         = "AMQPWSB10"
+	AMQPStandard = "amqp"
 )
 
 // Path is where IoT Hub's clients connect to, EventsPath where those of its
@@ -77,13 +79,16 @@ func New(o Options) *Handler {
 	return &Handler{o: o, by: make(map[string]*Listener)}
 }
 
-// Listen returns the listener of a sub-protocol. A later call for the same one
-// takes its connections over.
-func (h *Handler) Listen(subprotocol string) *Listener {
+// Listen returns the listener of a sub-protocol and of its other names. A later
+// call for the same one takes its connections over.
+func (h *Handler) Listen(subprotocol string, others ...string) *Listener {
 	l := &Listener{subprotocol: subprotocol, queue: make(chan *Conn), closed: make(chan struct{})}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.by[subprotocol] = l
+	for _, name := range others {
+		h.by[name] = l
+	}
 	return l
 }
 

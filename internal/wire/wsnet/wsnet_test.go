@@ -58,7 +58,7 @@ func accept(t *testing.T, l net.Listener) <-chan net.Conn {
 
 func TestSubprotocols(t *testing.T) {
 	h := wsnet.New(wsnet.Options{})
-	mqtt, amqp := h.Listen(wsnet.MQTT), h.Listen(wsnet.AMQP)
+	mqtt, amqp := h.Listen(wsnet.MQTT), h.Listen(wsnet.AMQP, wsnet.AMQPStandard)
 	defer mqtt.Close()
 	defer amqp.Close()
 	url, client := serve(t, h)
@@ -69,6 +69,7 @@ func TestSubprotocols(t *testing.T) {
 	}{
 		{[]string{"mqtt"}, "mqtt", mqtt},
 		{[]string{"AMQPWSB10"}, "AMQPWSB10", amqp},
+		{[]string{"amqp"}, "amqp", amqp},
 		{[]string{"mqttv3.1", "mqtt", "AMQPWSB10"}, "mqtt", mqtt},
 	} {
 		t.Run(strings.Join(c.offered, ","), func(t *testing.T) {
