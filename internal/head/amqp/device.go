@@ -445,7 +445,7 @@ func (d *device) Hangup(reason error) {
 		l.s.Close(cond)
 	}
 	d.mu.Lock()
-	session := d.session
+	session, id := d.session, d.id
 	d.mu.Unlock()
 	if session != nil && d.c.enter() {
 		go func() { // what wraps the session wants it closed, too
@@ -453,7 +453,7 @@ func (d *device) Hangup(reason error) {
 			_ = session.Close(reason)
 		}()
 	}
-	d.c.v.log.Debug("amqp links detached", obs.KeyID, d.id, obs.KeyReason, cond.Name, obs.KeyError, reason)
+	d.c.v.log.Debug("amqp links detached", obs.KeyID, id, obs.KeyReason, cond.Name, obs.KeyError, reason)
 }
 
 // hangupCondition is what the links end with.
