@@ -202,7 +202,7 @@ func (c *conn) sendReply(r reply) bool {
 	err := to.s.TrySend(wire.Transfer{Payload: r.payload})
 	if errors.Is(err, wire.ErrFull) {
 		// The client does not read, and nobody says when it does.
-		c.workers++
+		c.workers.Begin()
 		c.replying++
 		go func() {
 			defer c.leave()

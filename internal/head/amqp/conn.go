@@ -8,6 +8,7 @@ import (
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/core/claims"
+	"github.com/causeway-iot/causeway/internal/wire/accept"
 	"github.com/causeway-iot/causeway/internal/wire/hubamqp"
 	wire "github.com/causeway-iot/causeway/wire/amqp"
 	"github.com/causeway-iot/causeway/wire/amqp/codec"
@@ -36,8 +37,7 @@ type conn struct {
 	stopping  bool
 	ending    bool // our close is due to a claim
 	over      bool
-	workers   int // goroutines that work for the connection
-	done      chan struct{}
+	workers   accept.Workers
 
 	tokens   []token
 	grants   []grant
@@ -68,7 +68,7 @@ func (c *conn) start() {
 		err := h.Handshake()
 		cut.Stop()
 		if err != nil {
-			_ = closeNow(c.nc)
+			_ = accept.CloseNow(c.nc)
 			c.finish(&end{ReasonHandshake, err})
 			return
 		}
@@ -145,7 +145,7 @@ func (c *conn) Flush(w *wire.Conn) {
 		p.Flush(c)
 	}
 	c.mu.Lock()
-	stop := c.stopping && c.workers == 0
+	stop := c.stopping && c.workers.Idle()
 	c.mu.Unlock()
 	if stop {
 		w.Close(forced()) // a client that never stops sending would never be idle

@@ -3,10 +3,10 @@ package amqp
 import (
 	"context"
 	"log/slog"
-	"net"
 	"time"
 
 	"github.com/causeway-iot/causeway/internal/obs"
+	"github.com/causeway-iot/causeway/internal/wire/accept"
 	wire "github.com/causeway-iot/causeway/wire/amqp"
 )
 
@@ -26,21 +26,10 @@ func (c *conn) kill(r Reason, err error) {
 	w := c.w
 	c.mu.Unlock()
 	if w == nil {
-		_ = closeNow(c.nc)
+		_ = accept.CloseNow(c.nc)
 		return
 	}
 	w.Abort(err)
-}
-
-// closeNow closes nc without saying good-bye, which might wait for the client.
-func closeNow(nc net.Conn) error {
-	switch c := nc.(type) {
-	case interface{ CloseNow() error }:
-		return c.CloseNow()
-	case interface{ NetConn() net.Conn }: // of crypto/tls
-		return c.NetConn().Close()
-	}
-	return nc.Close()
 }
 
 // enter begins work of a goroutine for the connection; it reports false when
@@ -51,7 +40,7 @@ func (c *conn) enter() bool {
 	if c.over {
 		return false
 	}
-	c.workers++
+	c.workers.Begin()
 	return true
 }
 
@@ -59,26 +48,14 @@ func (c *conn) enter() bool {
 func (c *conn) leave() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.workers--
-	if c.workers == 0 && c.done != nil {
-		close(c.done)
-		c.done = nil
-	}
+	c.workers.End()
 }
 
 // rest waits until nobody works for the connection.
 func (c *conn) rest() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for c.workers > 0 {
-		if c.done == nil {
-			c.done = make(chan struct{})
-		}
-		done := c.done
-		c.mu.Unlock()
-		<-done
-		c.mu.Lock()
-	}
+	c.workers.Wait(&c.mu)
 }
 
 // stop ends the connection in order once nothing is under way.
@@ -89,7 +66,7 @@ func (c *conn) stop() {
 	c.mu.Unlock()
 	c.setCause(ReasonStop, nil)
 	if w == nil {
-		_ = closeNow(c.nc)
+		_ = accept.CloseNow(c.nc)
 		return
 	}
 	go func() {

@@ -98,6 +98,6 @@ func (c *conn) admit() {
 	c.half = false
 	c.mu.Unlock()
 	if half {
-		<-c.v.half
+		c.v.conns.Admit()
 	}
 }

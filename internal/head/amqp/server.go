@@ -3,16 +3,15 @@ package amqp
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"sync"
-	"time"
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/core/auth"
 	"github.com/causeway-iot/causeway/internal/core/claims"
 	"github.com/causeway-iot/causeway/internal/obs"
+	"github.com/causeway-iot/causeway/internal/wire/accept"
 	"github.com/causeway-iot/causeway/internal/wire/hubamqp"
 	wire "github.com/causeway-iot/causeway/wire/amqp"
 )
@@ -54,15 +53,10 @@ type serving struct {
 	limits  Limits
 	config  *wire.Config
 
+	conns *accept.Group[*conn]
 	// life ends when connections have had the time to finish: it is what calls
 	// of the hub get.
-	life   context.Context
-	end    context.CancelFunc
-	half   chan struct{} // a place for each half-open connection
-	wg     sync.WaitGroup
-	mu     sync.Mutex
-	conns  map[*conn]struct{}
-	closed bool
+	life context.Context
 }
 
 // Serve accepts connections from l until ctx ends, and closes l. The
@@ -77,38 +71,34 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	if s.Hub == nil || s.Realms == nil {
 		return errors.New("head/amqp: a Server needs a Hub and Realms")
 	}
-	life, end := context.WithCancel(context.WithoutCancel(ctx))
-	defer end()
-	v := &serving{
-		hub: s.Hub, realms: s.Realms, planes: s.Planes, log: s.Log, metrics: s.Metrics, limits: s.Limits.withDefaults(),
-		life: life, end: end, conns: make(map[*conn]struct{}),
-	}
+	v := &serving{hub: s.Hub, realms: s.Realms, planes: s.Planes, log: s.Log, metrics: s.Metrics, limits: s.Limits.withDefaults()}
 	if v.log == nil {
 		v.log = slog.New(slog.DiscardHandler)
 	}
 	if v.metrics == nil {
 		v.metrics = obs.NewHead(nil, "amqp")
 	}
-	v.half = make(chan struct{}, v.limits.HalfOpen)
 	v.config = wire.Prepare(wire.Config{
 		ContainerID: s.ContainerID, Links: v.limits.Links, Outbound: v.limits.Outbound,
 		OpenTimeout: causeway.ConnectDeadline, IdleTimeout: v.limits.IdleTimeout, WriteStall: v.limits.WriteStall,
 		Mechanisms: mechanisms(), Log: v.log,
 	})
+	v.conns = accept.New(ctx, accept.Options[*conn]{
+		Name: "AMQP", Log: v.log,
+		HalfOpen: v.limits.HalfOpen, Connections: v.limits.Connections, Grace: v.limits.StopGrace,
+		New: func(nc net.Conn) *conn {
+			v.metrics.Connections.Inc()
+			return newConn(v, nc)
+		},
+		Refused: func() { v.metrics.Refused.WithLabelValues(string(ReasonConnections)).Inc() },
+		Start:   (*conn).start,
+		Stop:    (*conn).stop,
+		Kill:    func(c *conn) { c.kill(ReasonStop, errors.New("did not finish in time")) },
+	})
+	v.life = v.conns.Life()
 	s.run(v, true)
 	defer s.run(v, false)
-
-	accepting, stop := context.WithCancel(ctx)
-	defer stop()
-	defer context.AfterFunc(accepting, func() { _ = l.Close() })()
-	err := v.accept(accepting, l)
-	stop()
-	_ = l.Close()
-	v.stop()
-	if ctx.Err() != nil {
-		return nil
-	}
-	return fmt.Errorf("accept AMQP connections on %s: %w", l.Addr(), err)
+	return v.conns.Serve(ctx, l)
 }
 
 // run notes that v runs, or no longer does.
@@ -131,11 +121,7 @@ func (s *Server) Recheck(hub string) {
 	s.mu.Lock()
 	var conns []*conn
 	for v := range s.runs {
-		v.mu.Lock()
-		for c := range v.conns {
-			conns = append(conns, c)
-		}
-		v.mu.Unlock()
+		v.conns.Each(func(c *conn) { conns = append(conns, c) })
 	}
 	s.mu.Unlock()
 	for _, c := range conns {
@@ -143,87 +129,10 @@ func (s *Server) Recheck(hub string) {
 	}
 }
 
-// accept starts a goroutine for each connection until l is closed.
-func (v *serving) accept(ctx context.Context, l net.Listener) error {
-	const longest = time.Second
-	var pause time.Duration
-	for {
-		select {
-		case v.half <- struct{}{}:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		nc, err := l.Accept()
-		if err != nil {
-			<-v.half
-			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
-				return err
-			}
-			if e, ok := errors.AsType[net.Error](err); !ok || !e.Temporary() { //nolint:staticcheck // the only way to tell "out of descriptors" from the end
-				return err
-			}
-			// Most likely out of file descriptors: wait for some to be freed.
-			pause = min(max(2*pause, 5*time.Millisecond), longest)
-			v.log.Warn("cannot accept an AMQP connection, trying again", "pause", pause, obs.KeyError, err)
-			select {
-			case <-time.After(pause):
-			case <-ctx.Done():
-			}
-			continue
-		}
-		pause = 0
-		c := newConn(v, nc)
-		if !v.add(c) {
-			<-v.half
-			v.metrics.Refused.WithLabelValues(string(ReasonConnections)).Inc()
-			_ = closeNow(nc)
-			continue
-		}
-		go c.start()
-	}
-}
-
-// add registers c unless there are too many connections, or the server stops.
-func (v *serving) add(c *conn) bool {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.closed || len(v.conns) >= v.limits.Connections {
-		return false
-	}
-	v.conns[c] = struct{}{}
-	v.wg.Add(1)
-	v.metrics.Connections.Inc()
-	return true
-}
-
 // remove is the last that is heard of c.
 func (v *serving) remove(c *conn) {
-	v.mu.Lock()
-	delete(v.conns, c)
-	v.mu.Unlock()
 	v.metrics.Connections.Dec()
-	v.wg.Done()
-}
-
-// stop ends all connections in order and waits for them, and for no longer
-// than the grace.
-func (v *serving) stop() {
-	v.mu.Lock()
-	v.closed = true
-	for c := range v.conns {
-		c.stop()
-	}
-	v.mu.Unlock()
-	hurry := time.AfterFunc(v.limits.StopGrace, func() {
-		v.end()
-		v.mu.Lock()
-		defer v.mu.Unlock()
-		for c := range v.conns {
-			c.kill(ReasonStop, errors.New("did not finish in time"))
-		}
-	})
-	defer hurry.Stop()
-	v.wg.Wait()
+	v.conns.Remove(c)
 }
 
 // refused counts a refusal that leaves the connection open, and logs it.

@@ -2,8 +2,6 @@ package amqp_test
 
 import (
 	"context"
-	"errors"
-	"net"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -272,46 +270,11 @@ func TestSilence(t *testing.T) {
 	})
 }
 
-// failing is a listener that fails.
-type failing struct {
-	net.Listener
-	errs []error
-}
-
-type temporary struct{}
-
-func (temporary) Error() string   { return "too many open files" }
-func (temporary) Timeout() bool   { return false }
-func (temporary) Temporary() bool { return true }
-
-func (l *failing) Accept() (net.Conn, error) {
-	if len(l.errs) > 0 {
-		err := l.errs[0]
-		l.errs = l.errs[1:]
-		return nil, err
+// TestIncomplete: a server without a hub does not serve.
+func TestIncomplete(t *testing.T) {
+	l := memnet.Listen("x")
+	defer l.Close()
+	if err := (&amqp.Server{}).Serve(t.Context(), l); err == nil {
+		t.Error("a server without a hub serves")
 	}
-	return l.Listener.Accept()
-}
-
-// TestAcceptErrors: what passes is waited for, and what does not is returned.
-func TestAcceptErrors(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, amqp.Limits{})
-		w.wrap = func(l net.Listener) net.Listener {
-			return &failing{l, []error{temporary{}, temporary{}, temporary{}}}
-		}
-		w.start()
-		w.open(w.dev1).close()
-		w.close()
-		other := newWorld(t, amqp.Limits{})
-		fatal := errors.New("no longer")
-		err := other.server.Serve(t.Context(), &failing{memnet.Listen("x"), []error{fatal}})
-		if !errors.Is(err, fatal) {
-			t.Errorf("serve: %v", err)
-		}
-		if err := (&amqp.Server{}).Serve(t.Context(), other.net); err == nil {
-			t.Error("a server without a hub serves")
-		}
-		other.hub.Close()
-	})
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/internal/wire/accept"
 )
 
 // The states of a connection's reader. Who stops the server moves idle to
@@ -56,8 +57,7 @@ type conn struct {
 	mu         sync.Mutex
 	cause      *end
 	closed     bool // nothing new is begun
-	workers    int  // goroutines that work for the connection
-	done       chan struct{}
+	workers    accept.Workers
 	window     *window
 	redelivers []int64
 	calls      map[string]chan<- causeway.Result
@@ -145,7 +145,7 @@ func (c *conn) stop() {
 		case idle:
 			if c.state.CompareAndSwap(s, stopped) {
 				c.setCause(ReasonStop, nil)
-				c.v.wg.Go(func() {
+				c.v.conns.Go(func() {
 					c.quiesce()
 					_ = c.nc.Close() // wakes the reader
 				})
@@ -213,7 +213,7 @@ func (c *conn) enqueue(ctx context.Context, b []byte) error {
 		}
 		return err
 	}
-	c.v.wg.Go(func() {
+	c.v.conns.Go(func() {
 		defer c.leave()
 		_ = c.drain(nil)
 	})

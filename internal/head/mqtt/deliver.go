@@ -195,8 +195,8 @@ func (c *conn) settle(id uint16) {
 		c.window.signal()
 		return
 	}
-	c.workers++
-	c.v.wg.Go(func() {
+	c.workers.Begin()
+	c.v.conns.Go(func() {
 		defer c.leave()
 		if err := c.session.Settle(c.v.life, lock, causeway.Accepted); err != nil {
 			// The message comes again when its lock has run out.

@@ -3,10 +3,10 @@ package mqtt
 import (
 	"context"
 	"log/slog"
-	"net"
 	"time"
 
 	"github.com/causeway-iot/causeway/internal/obs"
+	"github.com/causeway-iot/causeway/internal/wire/accept"
 )
 
 // setCause notes why the connection ends, unless that is known already.
@@ -22,18 +22,7 @@ func (c *conn) setCause(r Reason, err error) {
 // does not block.
 func (c *conn) kill(r Reason, err error) {
 	c.setCause(r, err)
-	_ = closeNow(c.nc)
-}
-
-// closeNow closes nc without saying good-bye, which might wait for the client.
-func closeNow(nc net.Conn) error {
-	switch c := nc.(type) {
-	case interface{ CloseNow() error }:
-		return c.CloseNow()
-	case interface{ NetConn() net.Conn }: // of crypto/tls
-		return c.NetConn().Close()
-	}
-	return nc.Close()
+	_ = accept.CloseNow(c.nc)
 }
 
 // enter begins work of a goroutine for the connection; it reports false when
@@ -44,7 +33,7 @@ func (c *conn) enter() bool {
 	if c.closed {
 		return false
 	}
-	c.workers++
+	c.workers.Begin()
 	return true
 }
 
@@ -52,11 +41,7 @@ func (c *conn) enter() bool {
 func (c *conn) leave() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.workers--
-	if c.workers == 0 && c.done != nil {
-		close(c.done)
-		c.done = nil
-	}
+	c.workers.End()
 }
 
 // quiesce lets nothing new begin and waits for what has begun.
@@ -68,15 +53,7 @@ func (c *conn) quiesce() {
 		c.window.signal()
 	}
 	c.twins.signal()
-	for c.workers > 0 {
-		if c.done == nil {
-			c.done = make(chan struct{})
-		}
-		done := c.done
-		c.mu.Unlock()
-		<-done
-		c.mu.Lock()
-	}
+	c.workers.Wait(&c.mu)
 	c.mu.Unlock()
 }
 
@@ -89,7 +66,7 @@ func (c *conn) finish(e *end) {
 	c.mu.Unlock()
 	if !cause.reason.orderly() {
 		// Writes under way fail, which workers may wait for.
-		_ = closeNow(c.nc)
+		_ = accept.CloseNow(c.nc)
 		c.out.close()
 	}
 	c.quiesce()

@@ -21,12 +21,12 @@ import (
 // time it may take is for the sweeper to watch.
 func (c *conn) open() {
 	w, err := c.connect()
-	<-c.v.half
+	c.v.conns.Admit()
 	if err != nil {
 		c.finish(endOf(err))
 		return
 	}
-	c.v.wg.Go(func() { c.run(w) })
+	c.v.conns.Go(func() { c.run(w) })
 }
 
 // hellos holds the buffers for CONNECT packets of ordinary size.

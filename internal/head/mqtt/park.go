@@ -12,7 +12,7 @@ var errPark = errors.New("the connection has been idle for a while")
 // over deals with the end of serve.
 func (c *conn) over(err error) {
 	if err == errPark { //nolint:errorlint // serve returns it as it is
-		c.v.wg.Go(c.park)
+		c.v.conns.Go(c.park)
 		return
 	}
 	c.finish(endOf(err))
@@ -24,7 +24,7 @@ func (c *conn) over(err error) {
 func (c *conn) park() {
 	c.parked.CompareAndSwap(0, 1)
 	_ = c.wait() // what is wrong comes to light with the next read
-	c.v.wg.Go(func() { c.over(c.serve()) })
+	c.v.conns.Go(func() { c.over(c.serve()) })
 }
 
 // serve waits for bytes and deals with them. Its frame and those below it are

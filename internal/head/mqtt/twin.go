@@ -64,8 +64,8 @@ func (c *conn) askTwin(requests []twinRequest) error {
 	q.bytes += bytes
 	if !q.running {
 		q.running = true
-		c.workers++
-		c.v.wg.Go(c.answerTwins)
+		c.workers.Begin()
+		c.v.conns.Go(c.answerTwins)
 	}
 	return nil
 }
