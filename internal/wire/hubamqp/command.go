@@ -139,5 +139,11 @@ func DecodeServiceCommand(m *causeway.Message, s *Scratch, payload []byte) (caus
 	if err != nil {
 		return causeway.Identity{}, err
 	}
+	if v, ok := x.ApplicationProperties.Lookup(keyAck); ok && m.Ack == causeway.AckNone {
+		// A typing error must not lose feedback in silence.
+		if word, _ := v.Text(); word != "none" && word != "" {
+			return causeway.Identity{}, causeway.Errorf(causeway.ArgumentInvalid, "amqp.send", "iothub-ack is %q; use none, positive, negative or full", cut(word))
+		}
+	}
 	return causeway.Identity{Device: device, Module: module}, nil
 }

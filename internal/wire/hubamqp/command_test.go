@@ -183,7 +183,21 @@ func TestServiceCommand(t *testing.T) {
 		_, err := hubamqp.DecodeServiceCommand(&m, new(hubamqp.Scratch), wire(t, codec.Message{Properties: codec.Properties{To: to}}))
 		wantErr(t, err, causeway.ArgumentInvalid, part)
 	}
-	_, err := hubamqp.DecodeServiceCommand(&m, new(hubamqp.Scratch), []byte("x"))
+	for word, want := range map[string]causeway.Ack{"none": causeway.AckNone, "": causeway.AckNone, "full": causeway.AckFull, "positiveonly": causeway.AckPositive} {
+		x := codec.Message{
+			Properties:            codec.Properties{To: "/devices/d/messages/devicebound"},
+			ApplicationProperties: codec.NewMap(codec.String("iothub-ack"), codec.String(word)),
+		}
+		if _, err := hubamqp.DecodeServiceCommand(&m, new(hubamqp.Scratch), wire(t, x)); err != nil || m.Ack != want {
+			t.Errorf("iothub-ack %q is %q, %v", word, m.Ack, err)
+		}
+	}
+	_, err := hubamqp.DecodeServiceCommand(&m, new(hubamqp.Scratch), wire(t, codec.Message{
+		Properties:            codec.Properties{To: "/devices/d/messages/devicebound"},
+		ApplicationProperties: codec.NewMap(codec.String("iothub-ack"), codec.String("postive")),
+	}))
+	wantErr(t, err, causeway.ArgumentInvalid, `iothub-ack is "postive"`)
+	_, err = hubamqp.DecodeServiceCommand(&m, new(hubamqp.Scratch), []byte("x"))
 	wantErr(t, err, causeway.IotHubFormatError, "cannot be read")
 
 	rapid.Check(t, func(t *rapid.T) {
