@@ -68,7 +68,9 @@ func (c *Cloud) Run(ctx context.Context) error {
 		"certificates":        c.certs.run,
 		"memory":              trimMemory,
 		"MQTT over WebSocket": func(ctx context.Context) error { return wsHead.Serve(ctx, ws.Listen(wsnet.MQTT)) },
-		"AMQP over WebSocket": func(ctx context.Context) error { return amqpWSHead.Serve(ctx, ws.Listen(wsnet.AMQP, wsnet.AMQPStandard)) },
+		"AMQP over WebSocket": func(ctx context.Context) error {
+			return amqpWSHead.Serve(ctx, ws.Listen(wsnet.AMQP, wsnet.AMQPStandard))
+		},
 	}
 	if c.listeners.mqtt != nil {
 		parts["MQTT"] = func(ctx context.Context) error {
