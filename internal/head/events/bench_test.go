@@ -60,3 +60,20 @@ func BenchmarkRead(b *testing.B) {
 	b.ReportMetric(float64(total)/b.Elapsed().Seconds(), "events/s")
 	b.ReportMetric(float64(processor()-before)/float64(total), "cpu-ns/event")
 }
+
+// BenchmarkWake appends an event and waits until a reader has it: the commit of
+// the log, and the way to the client.
+func BenchmarkWake(b *testing.B) {
+	w := open(b, nil)
+	c := &counter{done: make(chan struct{}, 1)}
+	if _, err := w.client().AttachReceiver(b.Context(), amqp.LinkConfig{Source: address("0"), SndSettleMode: codec.SendSettled},
+		amqp.ReceiverOptions{Handler: c, Credit: 1000}); err != nil {
+		b.Fatal(err)
+	}
+	m := event(256)
+	for b.Loop() {
+		c.want.Store(c.n.Load() + 1)
+		w.fill(0, 1, m)
+		<-c.done
+	}
+}

@@ -35,6 +35,8 @@ func (l Limits) withDefaults() Limits {
 
 // Bounds that are no settings.
 const (
+	// usualEvent is how many bytes an event is taken to have before any was read.
+	usualEvent = 4 << 10
 	// maxRequest bounds a request to $management: a token is in it.
 	maxRequest = 64 << 10
 	// requestCredit is how many requests may be under way on one link.

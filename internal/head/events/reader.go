@@ -75,7 +75,7 @@ func (pe *peer) attachReader(addr hubamqp.Address, a *amqp.Attach) error {
 	}
 	r := &reader{
 		peer: pe, place: placeOf(pe.Hub(), addr.Group, p), epoch: properties.Epoch,
-		log: log, runtime: hubamqp.WantsRuntime(a.DesiredCapabilities),
+		log: log, runtime: hubamqp.WantsRuntime(a.DesiredCapabilities), largest: usualEvent,
 	}
 	r.ctx, r.stop = context.WithCancel(context.Background())
 	if r.next, err = resolve(r.ctx, log, p, start); err != nil {

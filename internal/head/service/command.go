@@ -1,6 +1,8 @@
 package service
 
 import (
+	"context"
+	"errors"
 	"strings"
 	"sync"
 	"time"
@@ -159,7 +161,7 @@ func (c *command) settle() {
 		code := causeway.CodeOf(c.err)
 		m.Refused.WithLabelValues(code.Name()).Inc()
 		level := pe.plane.Log.Debug
-		if code.HTTPStatus() >= 500 {
+		if code.HTTPStatus() >= 500 && !errors.Is(c.err, context.Canceled) { // the connection is gone
 			level = pe.plane.Log.Warn
 		}
 		level("cloud-to-device message refused", obs.KeyID, c.id, obs.KeyError, c.err, obs.KeyRequest, hubamqp.TrackingID(cond))
