@@ -1,19 +1,14 @@
 package outbox
 
 import (
-	"bytes"
-	"encoding/json"
 	"time"
 
 	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/internal/wire/hubjson"
 )
 
-const (
-	// ticks is how IoT Hub writes an instant: UTC, seven digits of a second.
-	ticks = "2006-01-02T15:04:05.0000000Z"
-	// offset is how it writes when a file was modified.
-	offset = "2006-01-02T15:04:05-07:00"
-)
+// offset is how IoT Hub writes when a file was modified.
+const offset = "2006-01-02T15:04:05-07:00"
 
 // Body returns the message's body: a JSON array of feedback records, or one
 // JSON object of a file notification.
@@ -26,7 +21,7 @@ func (d Delivery) Body() ([]byte, error) {
 		}
 		v = records
 	}
-	b, err := marshal(v)
+	b, err := hubjson.Marshal(v)
 	if err != nil {
 		return nil, causeway.Errorf(causeway.ServerError, "outbox.Body", "the message cannot be written: %v", err)
 	}
@@ -35,7 +30,7 @@ func (d Delivery) Body() ([]byte, error) {
 
 // MarshalJSON implements [json.Marshaler].
 func (r FeedbackRecord) MarshalJSON() ([]byte, error) {
-	return marshal(struct {
+	return hubjson.Marshal(struct {
 		OriginalMessageID string `json:"originalMessageId"`
 		Time              string `json:"enqueuedTimeUtc"`
 		Status            string `json:"statusCode"`
@@ -48,7 +43,7 @@ func (r FeedbackRecord) MarshalJSON() ([]byte, error) {
 
 // MarshalJSON implements [json.Marshaler].
 func (n FileNotification) MarshalJSON() ([]byte, error) {
-	return marshal(struct {
+	return hubjson.Marshal(struct {
 		DeviceID string `json:"deviceId"`
 		BlobURI  string `json:"blobUri"`
 		BlobName string `json:"blobName"`
@@ -58,16 +53,4 @@ func (n FileNotification) MarshalJSON() ([]byte, error) {
 	}{n.DeviceID, n.BlobURI, n.BlobName, n.Modified.UTC().Format(offset), n.Size, stamp(n.Enqueued)})
 }
 
-func stamp(t time.Time) string { return t.UTC().Format(ticks) }
-
-// marshal encodes v and leaves HTML characters, such as those of URIs, as they
-// are.
-func marshal(v any) ([]byte, error) {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return nil, err
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
-}
+func stamp(t time.Time) string { return t.UTC().Format(hubjson.Ticks) }

@@ -12,6 +12,7 @@ import (
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/core/envelope"
 	"github.com/causeway-iot/causeway/internal/core/eventlog"
+	"github.com/causeway-iot/causeway/internal/wire/hubjson"
 )
 
 // The types of the lines of a stream.
@@ -81,7 +82,7 @@ func newEventLine(p eventlog.Partition, r eventlog.Record, f filter) (l eventLin
 	return eventLine{Type: lineEvent, Partition: &partition, Offset: &offset, Event: e}, true
 }
 
-func timeText(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
+func timeText(t time.Time) string { return t.UTC().Format(hubjson.Millis) }
 
 // present puts the pairs whose value is not empty into a map.
 func present(pairs ...[2]string) map[string]string {
@@ -121,7 +122,7 @@ func annotations(m *causeway.Message, at time.Time) map[string]string {
 // else.
 func showBody(body []byte, contentType string) (encoding string, text json.RawMessage) {
 	if !utf8.Valid(body) {
-		return bodyBase64, mustMarshal(base64.StdEncoding.EncodeToString(body))
+		return bodyBase64, hubjson.Must(base64.StdEncoding.EncodeToString(body))
 	}
 	if isJSON(contentType) && json.Valid(body) {
 		var b bytes.Buffer
@@ -129,30 +130,10 @@ func showBody(body []byte, contentType string) (encoding string, text json.RawMe
 			return bodyJSON, b.Bytes()
 		}
 	}
-	return bodyText, mustMarshal(string(body))
+	return bodyText, hubjson.Must(string(body))
 }
 
 func isJSON(contentType string) bool {
 	media, _, err := mime.ParseMediaType(contentType)
 	return err == nil && (media == "application/json" || strings.HasSuffix(media, "+json"))
-}
-
-// marshal encodes v and leaves HTML characters as they are.
-func marshal(v any) ([]byte, error) {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return nil, err
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
-}
-
-// mustMarshal is for strings, whose encoding cannot fail.
-func mustMarshal(s string) []byte {
-	b, err := marshal(s)
-	if err != nil {
-		panic("admin: encode " + err.Error())
-	}
-	return b
 }

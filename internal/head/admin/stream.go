@@ -12,6 +12,7 @@ import (
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/core/eventlog"
+	"github.com/causeway-iot/causeway/internal/wire/hubjson"
 )
 
 // Limits of one stream. A reader holds at most one batch, so that a stream
@@ -205,7 +206,7 @@ type lineWriter struct {
 // server-sent events carry it. A client that does not take the line in time is
 // given up.
 func (lw *lineWriter) write(l eventLine, id string) error {
-	text, err := marshal(l)
+	text, err := hubjson.Marshal(l)
 	if err != nil {
 		return fmt.Errorf("encode a line: %w", err)
 	}

@@ -3,14 +3,12 @@ package amqp
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
-	"encoding/json"
 	"errors"
-	"time"
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/obs"
 	"github.com/causeway-iot/causeway/internal/wire/hubamqp"
+	"github.com/causeway-iot/causeway/internal/wire/hubjson"
 	wire "github.com/causeway-iot/causeway/wire/amqp"
 	"github.com/causeway-iot/causeway/wire/amqp/codec"
 )
@@ -151,7 +149,7 @@ func (d *device) answerTwin(r *twinRequest) hubamqp.TwinResponse {
 		case hubamqp.TwinGet:
 			var t causeway.Twin
 			if t, err = d.session.Twin(d.c.v.life); err == nil {
-				p.Body = twinBody(t)
+				p.Body = hubjson.DeviceTwin(t)
 			}
 		case hubamqp.TwinPatch:
 			p.Status = 204
@@ -162,7 +160,7 @@ func (d *device) answerTwin(r *twinRequest) hubamqp.TwinResponse {
 	}
 	if err != nil {
 		p.Version = 0
-		p.Status, p.Body = twinError(err)
+		p.Status, p.Body = hubjson.TwinError(err)
 		if p.Status >= 500 {
 			d.c.v.log.Warn("twin request failed", obs.KeyID, d.id, obs.KeyError, err)
 		}
@@ -199,33 +197,4 @@ func (d *device) Desired(ctx context.Context, p causeway.Patch) error {
 	}
 	d.c.v.countOut(len(p.Properties))
 	return nil
-}
-
-// twinBody is the device's view: the two sections, nothing else.
-func twinBody(t causeway.Twin) []byte {
-	b := make([]byte, 0, len(t.Desired)+len(t.Reported)+len(`{"desired":,"reported":}`))
-	b = append(b, `{"desired":`...)
-	b = append(b, t.Desired...)
-	b = append(b, `,"reported":`...)
-	b = append(b, t.Reported...)
-	return append(b, '}')
-}
-
-// twinError is the status and the body of a refused request. Clients read the
-// message in the body.
-func twinError(err error) (status int, body []byte) {
-	code := causeway.CodeOf(err)
-	if status = code.HTTPStatus(); status < 400 || status > 599 {
-		code, status = causeway.ServerError, 500
-	}
-	body, mErr := json.Marshal(struct {
-		ErrorCode    int    `json:"errorCode"`
-		TrackingID   string `json:"trackingId"`
-		Message      string `json:"message"`
-		TimestampUTC string `json:"timestampUtc"`
-	}{int(code), rand.Text(), causeway.MessageOf(err), time.Now().UTC().Format("2006-01-02T15:04:05.000Z")})
-	if mErr != nil {
-		return 500, []byte(`{"errorCode":500001,"message":"internal error"}`)
-	}
-	return status, body
 }

@@ -1,7 +1,6 @@
 package iothub
 
 import (
-	"bytes"
 	"encoding/json"
 	"net/http"
 	"strconv"
@@ -9,6 +8,7 @@ import (
 	"time"
 
 	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/internal/wire/hubjson"
 )
 
 // errorForm is one of the two shapes of an error body.
@@ -23,14 +23,6 @@ const (
 type errorBody struct {
 	Message          string
 	ExceptionMessage string
-}
-
-// errorDetail is the text of Message in form B.
-type errorDetail struct {
-	ErrorCode    int    `json:"errorCode"`
-	TrackingID   string `json:"trackingId"`
-	Message      string `json:"message"`
-	TimestampUTC string `json:"timestampUtc"`
 }
 
 // writeError answers with err and returns the status.
@@ -63,22 +55,22 @@ func (f errorForm) render(code causeway.Code, msg, request string, now time.Time
 		body.Message = "ErrorCode:" + code.Name() + ";" + msg
 		body.ExceptionMessage = "Tracking ID:" + tracking
 	}
-	return mustMarshal(body)
+	return hubjson.Must(body)
 }
 
-// detail returns the JSON text of form B.
+// detail returns the JSON text that is the message in form B.
 //
 // Node's SDK knows only form A: of a 404 it makes a DeviceNotFoundError when
 // the text between the first colon and the first semicolon is DeviceNotFound.
 // A leading member with such a name lets it, and means nothing to those who
 // read the JSON. See Azure/azure-iot-sdk-node issue 971.
 func detail(code causeway.Code, msg, tracking string, now time.Time) []byte {
-	text := mustMarshal(errorDetail{ErrorCode: int(code), TrackingID: tracking, Message: msg, TimestampUTC: timeZ(now)})
+	text := hubjson.Must(hubjson.Error{ErrorCode: int(code), TrackingID: tracking, Message: msg, TimestampUTC: timeZ(now)})
 	if code != causeway.DeviceNotFound {
 		return text
 	}
 	// It does not undo escapes either, so that quotes had better need none.
-	name := mustMarshal("ErrorCode:" + code.Name() + ";" + strings.ReplaceAll(msg, `"`, "'") + ";")
+	name := hubjson.Must("ErrorCode:" + code.Name() + ";" + strings.ReplaceAll(msg, `"`, "'") + ";")
 	out := make([]byte, 0, len(text)+len(name)+8)
 	out = append(out, '{')
 	out = append(out, name...)
@@ -129,24 +121,4 @@ func position(body []byte, offset int64) string {
 	line := strings.Count(before, "\n") + 1
 	column := len(before) - (strings.LastIndexByte(before, '\n') + 1)
 	return "line " + strconv.Itoa(line) + ", column " + strconv.Itoa(max(column, 1))
-}
-
-// marshal encodes v and leaves HTML characters as they are.
-func marshal(v any) ([]byte, error) {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return nil, err
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
-}
-
-// mustMarshal is for strings and structs of strings, whose encoding cannot fail.
-func mustMarshal(v any) []byte {
-	b, err := marshal(v)
-	if err != nil {
-		panic("iothub: encode " + err.Error())
-	}
-	return b
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/causeway-iot/causeway/internal/cloud/registry"
 	"github.com/causeway-iot/causeway/internal/core/auth"
 	"github.com/causeway-iot/causeway/internal/core/twin"
+	"github.com/causeway-iot/causeway/internal/wire/hubjson"
 )
 
 // live is what is true of an identity now, beside its record.
@@ -58,7 +59,7 @@ func timeZ(t time.Time) string {
 	if t.IsZero() {
 		return "0001-01-01T00:00:00Z"
 	}
-	return t.UTC().Format("2006-01-02T15:04:05.0000000Z")
+	return t.UTC().Format(hubjson.Ticks)
 }
 
 // The shapes below have their members in the order the service sends them. All

@@ -18,6 +18,7 @@ import (
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/cloud/registry"
 	"github.com/causeway-iot/causeway/internal/obs"
+	"github.com/causeway-iot/causeway/internal/wire/hubjson"
 	"github.com/causeway-iot/causeway/internal/wire/sas"
 )
 
@@ -46,7 +47,7 @@ type reply struct {
 
 // json puts v into the body. It fails only when what is stored is not JSON.
 func (rep reply) json(v any) (reply, error) {
-	body, err := marshal(v)
+	body, err := hubjson.Marshal(v)
 	if err != nil {
 		return reply{}, fmt.Errorf("render the reply: %w", err)
 	}

@@ -1,13 +1,9 @@
 package mqtt
 
 import (
-	"crypto/rand"
-	"encoding/hex"
-	"encoding/json"
-	"time"
-
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/obs"
+	"github.com/causeway-iot/causeway/internal/wire/hubjson"
 	wire "github.com/causeway-iot/causeway/internal/wire/mqtt"
 	"github.com/causeway-iot/causeway/internal/wire/topic"
 )
@@ -113,12 +109,12 @@ func (c *conn) answerTwin(out []byte, r *twinRequest) []byte {
 	} else {
 		var t causeway.Twin
 		if t, err = c.session.Twin(c.v.life); err == nil {
-			status, p.Payload = 200, twinBody(t)
+			status, p.Payload = 200, hubjson.DeviceTwin(t)
 		}
 	}
 	if err != nil {
 		version = 0
-		status, p.Payload = twinError(err)
+		status, p.Payload = hubjson.TwinError(err)
 		if code := causeway.CodeOf(err); code.HTTPStatus() >= 500 {
 			c.v.log.Warn("twin request failed", obs.KeyID, c.id, obs.KeyError, err)
 		}
@@ -134,35 +130,4 @@ func (c *conn) answerTwin(out []byte, r *twinRequest) []byte {
 	c.v.metrics.MessagesOut.Inc()
 	c.v.metrics.BytesOut.Add(float64(len(p.Payload)))
 	return b
-}
-
-// twinBody is the device's view: the two sections, nothing else.
-func twinBody(t causeway.Twin) []byte {
-	b := make([]byte, 0, len(t.Desired)+len(t.Reported)+len(`{"desired":,"reported":}`))
-	b = append(b, `{"desired":`...)
-	b = append(b, t.Desired...)
-	b = append(b, `,"reported":`...)
-	b = append(b, t.Reported...)
-	return append(b, '}')
-}
-
-// twinError is the status and the body of a refused request. Some clients look
-// at the body only.
-func twinError(err error) (status int, body []byte) {
-	code := causeway.CodeOf(err)
-	if status = code.HTTPStatus(); status < 400 || status > 599 {
-		code, status = causeway.ServerError, 500
-	}
-	var id [16]byte
-	_, _ = rand.Read(id[:])
-	body, mErr := json.Marshal(struct {
-		ErrorCode    int    `json:"errorCode"`
-		TrackingID   string `json:"trackingId"`
-		Message      string `json:"message"`
-		TimestampUTC string `json:"timestampUtc"`
-	}{int(code), hex.EncodeToString(id[:]), causeway.MessageOf(err), time.Now().UTC().Format("2006-01-02T15:04:05.000Z")})
-	if mErr != nil {
-		return 500, []byte(`{"errorCode":500001,"message":"internal error"}`)
-	}
-	return status, body
 }

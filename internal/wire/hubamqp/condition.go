@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/internal/wire/hubjson"
 	"github.com/causeway-iot/causeway/wire/amqp/codec"
 )
 
@@ -44,17 +45,6 @@ const (
 	InfoErrorCode  = "com.microsoft:error-code"
 )
 
-// conditionText is the description of a condition.
-type conditionText struct {
-	ErrorCode    int    `json:"errorCode"`
-	TrackingID   string `json:"trackingId"`
-	Message      string `json:"message"`
-	TimestampUTC string `json:"timestampUtc"`
-}
-
-// layout is how times are written in JSON: seven digits and a Z, always.
-const layout = "2006-01-02T15:04:05.0000000Z"
-
 // ConditionOf returns the condition that tells a client of err. Its description
 // is a JSON object, its info has the code and a new tracking id, which
 // [TrackingID] returns for the log. A *codec.Condition in the chain of err is
@@ -86,10 +76,7 @@ func NewCondition(name string, code causeway.Code, message string) *codec.Condit
 
 func condition(name string, code causeway.Code, message string) *codec.Condition {
 	id := rand.Text()
-	text, err := json.Marshal(conditionText{int(code), id, message, time.Now().UTC().Format(layout)})
-	if err != nil {
-		text = []byte(message) // not with these types
-	}
+	text := hubjson.Must(hubjson.Error{ErrorCode: int(code), TrackingID: id, Message: message, TimestampUTC: time.Now().UTC().Format(hubjson.Ticks)})
 	return &codec.Condition{
 		Name:        name,
 		Description: string(text),
@@ -170,7 +157,7 @@ func ErrorOf(c *codec.Condition) error {
 		return nil
 	}
 	const op = "amqp"
-	var text conditionText
+	var text hubjson.Error
 	message := c.Description
 	if json.Unmarshal([]byte(c.Description), &text) == nil && text.Message != "" {
 		message = text.Message

@@ -1,12 +1,12 @@
 package hubamqp
 
 import (
-	"bytes"
 	"encoding/json"
 	"math"
 	"time"
 
 	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/internal/wire/hubjson"
 	"github.com/causeway-iot/causeway/wire/amqp/codec"
 )
 
@@ -77,25 +77,14 @@ func FeedbackBody(records []Feedback) []byte {
 		if r.Description == "" {
 			r.Description = r.Status
 		}
-		out[i] = jsonFeedback{r.OriginalMessageID, r.Time.UTC().Format(layout), r.Status, r.Description, r.Device, r.GenerationID}
+		out[i] = jsonFeedback{r.OriginalMessageID, r.Time.UTC().Format(hubjson.Ticks), r.Status, r.Description, r.Device, r.GenerationID}
 	}
-	return marshal(out)
+	return hubjson.Must(out)
 }
 
 // FileNotificationBody returns the body of a message about a file, a JSON object.
 func FileNotificationBody(f FileNotification) []byte {
-	return marshal(jsonFile{f.Device, f.BlobURI, f.BlobName, f.LastUpdated.UTC().Format(fileTimeLayout), f.Size, f.Enqueued.UTC().Format(layout)})
-}
-
-// marshal returns v as JSON, in which only what must be is escaped.
-func marshal(v any) []byte {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
-		return nil // not with the types of this file
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+	return hubjson.Must(jsonFile{f.Device, f.BlobURI, f.BlobName, f.LastUpdated.UTC().Format(fileTimeLayout), f.Size, f.Enqueued.UTC().Format(hubjson.Ticks)})
 }
 
 // AppendFeedback appends a message of which the body is a [FeedbackBody].
