@@ -220,10 +220,21 @@ func appendComposite(dst []byte, c composite) []byte {
 	dst, start := open(dst, cList8)
 	f := fields{out: dst, end: len(dst), write: true}
 	walk(c, &f)
+	if whole(c.Code()) {
+		f.end, f.count = len(f.out), f.walked
+	}
 	if f.count == 0 {
 		return append(dst[:start], cList0)
 	}
 	return shut(f.out[:f.end], start, f.count)
+}
+
+// whole reports whether composites of a code are written with all their fields,
+// though nulls at the end may be left out. There are peers that count the fields
+// of frames, and of what is in them: the Event Hubs client for Python is one. In
+// messages and outcomes, which come by the million, the nulls are left out.
+func whole(c Code) bool {
+	return c >= CodeOpen && c <= CodeClose || c == CodeError || c == CodeSource || c == CodeTarget
 }
 
 // readComposite reads the list that b begins with, after its descriptor, into c.

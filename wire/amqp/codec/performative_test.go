@@ -25,7 +25,8 @@ func sameFields() cmp.Option {
 }
 
 // everyPerformative has every performative, with all fields and with as few as
-// there can be, and the wire form of its body.
+// there can be, and the wire form of its body. Nulls at the end are written: there
+// are peers that count the fields.
 func everyPerformative(t testing.TB) map[string]struct {
 	p    codec.Performative
 	wire string
@@ -40,18 +41,18 @@ func everyPerformative(t testing.TB) map[string]struct {
 		p    codec.Performative
 		wire string
 	}{
-		"open, least": {&codec.Open{MaxFrameSize: codec.DefaultMaxFrameSize, ChannelMax: codec.DefaultChannelMax}, "005310c00301a100"},
+		"open, least": {&codec.Open{MaxFrameSize: codec.DefaultMaxFrameSize, ChannelMax: codec.DefaultChannelMax}, "005310c00c0a a100 404040404040404040"},
 		"open": {&codec.Open{
 			ContainerID: "c", Hostname: "h", MaxFrameSize: 65536, ChannelMax: 8191, IdleTimeout: 240000,
 			OutgoingLocales: codec.NewSymbols("en-US"), IncomingLocales: codec.NewSymbols("en-US", "de"),
 			OfferedCapabilities: codec.NewSymbols("a"), DesiredCapabilities: codec.NewSymbols("b"), Properties: props,
 		}, "005310c0370aa10163a10168700001000060 1fff700003a980a305656e2d5553e00b02a305656e2d5553026465a30161a30162c10702a3016ba10176"},
-		"begin, least": {&codec.Begin{HandleMax: codec.DefaultHandleMax}, "005311c0050440434343"},
+		"begin, least": {&codec.Begin{HandleMax: codec.DefaultHandleMax}, "005311c00908 40434343 40404040"},
 		"begin": {&codec.Begin{
 			RemoteChannel: codec.Some(uint16(0)), NextOutgoingID: 1, IncomingWindow: 2048, OutgoingWindow: 4096,
 			HandleMax: 255, OfferedCapabilities: codec.NewSymbols("a"), DesiredCapabilities: codec.NewSymbols("b"), Properties: props,
 		}, "005311c0210860000052017000000800700000100052ffa30161a30162c10702a3016ba10176"},
-		"attach, least": {&codec.Attach{Name: "l", Role: codec.Receiver, SndSettleMode: codec.SendMixed}, "005312c00603a1016c4341"},
+		"attach, least": {&codec.Attach{Name: "l", Role: codec.Receiver, SndSettleMode: codec.SendMixed}, "005312c0110e a1016c4341 4040404040404040404040"},
 		"attach, sender": {&codec.Attach{
 			Name: "l", Handle: 3, SndSettleMode: codec.SendUnsettled, RcvSettleMode: codec.SettleSecond,
 			Source: &codec.Source{
@@ -66,14 +67,14 @@ func everyPerformative(t testing.TB) map[string]struct {
 			Unsettled: tags, IncompleteUnsettled: true, InitialDeliveryCount: codec.Some(uint32(0)), MaxMessageSize: 1 << 20,
 			OfferedCapabilities: codec.NewSymbols("a"), DesiredCapabilities: codec.NewSymbols("b"), Properties: props,
 		}, ""},
-		"attach, refusal":     {&codec.Attach{Name: "l", Role: codec.Sender, SndSettleMode: codec.SendMixed, InitialDeliveryCount: codec.Some(uint32(0))}, "005312c00d0aa1016c4342404040404040 43"},
+		"attach, refusal":     {&codec.Attach{Name: "l", Role: codec.Sender, SndSettleMode: codec.SendMixed, InitialDeliveryCount: codec.Some(uint32(0))}, "005312c0110e a1016c4342404040404040 43 40404040"},
 		"attach, coordinator": {&codec.Attach{Name: "l", SndSettleMode: codec.SendMixed, Coordinator: &codec.Coordinator{Capabilities: codec.NewSymbols("amqp:local-transactions")}}, ""},
-		"flow, of a session":  {&codec.Flow{NextIncomingID: codec.Some(uint32(0)), IncomingWindow: 1, NextOutgoingID: 2, OutgoingWindow: 3}, "005313c0080443520152025203"},
+		"flow, of a session":  {&codec.Flow{NextIncomingID: codec.Some(uint32(0)), IncomingWindow: 1, NextOutgoingID: 2, OutgoingWindow: 3}, "005313c00f0b 43520152025203 40404040404040"},
 		"flow": {&codec.Flow{
 			IncomingWindow: 1, NextOutgoingID: 2, OutgoingWindow: 3, Handle: codec.Some(uint32(0)), DeliveryCount: codec.Some(uint32(0)),
 			LinkCredit: codec.Some(uint32(100)), Available: codec.Some(uint32(0)), Drain: true, Echo: true, Properties: props,
 		}, "005313c0180b4052015202520343435264434141c10702a3016ba10176"},
-		"transfer, least": {&codec.Transfer{}, "005314c0020143"},
+		"transfer, least": {&codec.Transfer{}, "005314c00c0b 43 40404040404040404040"},
 		"transfer": {&codec.Transfer{
 			Handle: 1, DeliveryID: codec.Some(uint32(0)), DeliveryTag: []byte{1, 2}, MessageFormat: codec.Some(uint32(0)),
 			Settled: codec.Some(false), More: true, RcvSettleMode: codec.Some(uint8(1)),
@@ -82,18 +83,18 @@ func everyPerformative(t testing.TB) map[string]struct {
 		"disposition": {&codec.Disposition{Role: codec.Receiver, First: 1, Last: codec.Some(uint32(9)), Settled: true, State: codec.Accepted(), Batchable: true}, "005315c00c0641520152094100532445 41"},
 		"disposition, rejected": {
 			&codec.Disposition{Role: codec.Receiver, First: 1, Settled: true, State: codec.Rejected(failed)},
-			"005315c02e0541520140 41005325c02301" + err,
+			"005315c02f0641520140 41005325c02301" + err + "40",
 		},
 		"disposition, modified": {&codec.Disposition{First: 1, State: codec.State{
 			Kind: codec.CodeModified, DeliveryFailed: true, UndeliverableHere: true, Annotations: props,
-		}}, "005315c017054252014040005327c00c034141c10702a3016ba10176"},
+		}}, "005315c018064252014040005327c00c034141c10702a3016ba10176 40"},
 		"disposition, extension": {&codec.Disposition{First: 1, State: codec.State{
 			Kind: codec.CodeTransactionalState, Extension: codec.Described(codec.Ulong(0x34), codec.List(codec.Binary([]byte{1}))),
-		}}, "005315c00f054252014040005334c00401a00101"},
+		}}, "005315c010064252014040005334c00401a00101 40"},
 		"detach":           {&codec.Detach{Handle: 1, Closed: true, Error: failed}, "005316c02603520141" + err},
-		"end":              {&codec.End{}, "00531745"},
+		"end":              {&codec.End{}, "005317c0020140"},
 		"end, error":       {&codec.End{Error: failed}, "005317c02301" + err},
-		"close":            {&codec.Close{}, "00531845"},
+		"close":            {&codec.Close{}, "005318c0020140"},
 		"close, error":     {&codec.Close{Error: failed}, "005318c02301" + err},
 		"sasl-mechanisms":  {&codec.SASLMechanisms{Mechanisms: codec.NewSymbols("PLAIN", "ANONYMOUS")}, "005340c01501e01202a305504c41494e09414e4f4e594d4f5553"},
 		"sasl-init":        {&codec.SASLInit{Mechanism: "PLAIN", InitialResponse: []byte("\x00u\x00p"), Hostname: "h"}, "005341c01103a305504c41494ea00400750070a10168"},
@@ -150,6 +151,34 @@ func TestPerformatives(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestShortPerformatives reads performatives without nulls at their end.
+func TestShortPerformatives(t *testing.T) {
+	for wire, want := range map[string]codec.Performative{
+		"005310c00301a100":           &codec.Open{MaxFrameSize: codec.DefaultMaxFrameSize, ChannelMax: codec.DefaultChannelMax},
+		"005311c0050440434343":       &codec.Begin{HandleMax: codec.DefaultHandleMax},
+		"005312c00603a1016c4341":     &codec.Attach{Name: "l", Role: codec.Receiver, SndSettleMode: codec.SendMixed},
+		"005313c0080443520152025203": &codec.Flow{NextIncomingID: codec.Some(uint32(0)), IncomingWindow: 1, NextOutgoingID: 2, OutgoingWindow: 3},
+		"005314c0020143":             &codec.Transfer{},
+		"005315c003024143":           &codec.Disposition{Role: codec.Receiver},
+		"005316c003015201":           &codec.Detach{Handle: 1},
+		"00531745":                   &codec.End{},
+		"00531845":                   &codec.Close{},
+	} {
+		body, err := hex.DecodeString(wire)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, _, err := codec.Frame{Body: body}.Performative()
+		if err != nil {
+			t.Errorf("%s: %v", wire, err)
+			continue
+		}
+		if d := cmp.Diff(want, got, sameFields()); d != "" {
+			t.Errorf("%s: %s", wire, d)
+		}
 	}
 }
 

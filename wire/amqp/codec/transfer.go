@@ -19,23 +19,19 @@ func AppendTransfer(dst []byte, channel uint16, t *Transfer, payload []byte) []b
 		cDescribed, cUlong8, byte(CodeTransfer), cList8, 0, 0)
 	list := len(dst)
 	dst = appendUint(dst, t.Handle)
-	end, count := len(dst), 1 // of the last field that is not null
 	if t.DeliveryID.OK {
 		dst = appendUint(dst, t.DeliveryID.V)
-		end, count = len(dst), 2
 	} else {
 		dst = append(dst, cNull)
 	}
 	if len(t.DeliveryTag) > 0 {
 		dst = append(dst, cBinary8, byte(len(t.DeliveryTag)))
 		dst = append(dst, t.DeliveryTag...)
-		end, count = len(dst), 3
 	} else {
 		dst = append(dst, cNull)
 	}
 	if t.MessageFormat.OK {
 		dst = appendUint(dst, t.MessageFormat.V)
-		end, count = len(dst), 4
 	} else {
 		dst = append(dst, cNull)
 	}
@@ -44,17 +40,16 @@ func AppendTransfer(dst []byte, channel uint16, t *Transfer, payload []byte) []b
 		dst = append(dst, cNull)
 	case t.Settled.V:
 		dst = append(dst, cTrue)
-		end, count = len(dst), 5
 	default:
 		dst = append(dst, cFalse)
-		end, count = len(dst), 5
 	}
 	if t.More {
 		dst = append(dst, cTrue)
-		end, count = len(dst), 6
+	} else {
+		dst = append(dst, cNull)
 	}
-	dst = dst[:end]
-	dst[list-2], dst[list-1] = byte(end-list+1), byte(count)
+	dst = append(dst, cNull, cNull, cNull, cNull, cNull) // the unusual fields
+	dst[list-2], dst[list-1] = byte(len(dst)-list+1), 11
 	dst = append(dst, payload...)
 	binary.BigEndian.PutUint32(dst[start:], uint32(len(dst)-start))
 	return dst
