@@ -120,6 +120,8 @@ func (s *Session) admit(p *codec.Attach) (farewells []farewell, wish bool) {
 		return append(farewells, s.fail(Refuse(ResourceLimitExceeded, "the connection has %d links", c.links))...), false
 	case c.links >= c.cfg.Links:
 		return append(farewells, s.refuse(p, Refuse(ResourceLimitExceeded, "the connection has %d links already", c.links))...), false
+	case len(p.Name) > maxName:
+		return append(farewells, s.refuse(p, Refuse(InvalidField, "the name of the link has %d bytes, at most %d are possible", len(p.Name), maxName))...), false
 	case p.Role == codec.Sender && !p.InitialDeliveryCount.OK:
 		return append(farewells, s.refuse(p, Refuse(InvalidField, "initial-delivery-count is missing in the attach of a sender"))...), false
 	}
@@ -237,7 +239,7 @@ func (c *Conn) name(l *link) {
 // refuse answers a wish with an attach that lacks what was wished for, and a
 // detach that says why; the mutex is held.
 func (s *Session) refuse(p *codec.Attach, cond *codec.Condition) []farewell {
-	l := &link{s: s, name: clone(p.Name), closed: true, told: true}
+	l := &link{s: s, name: clone(cut(p.Name, shortName)), closed: true, told: true}
 	if !s.place(l) {
 		return s.fail(errHandles)
 	}

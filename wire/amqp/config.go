@@ -116,6 +116,9 @@ const (
 	// leastIdleTimeout is the shortest idle time-out of a peer, in milliseconds,
 	// that is kept to.
 	leastIdleTimeout = 100
+	// maxName is how many bytes the name of a link may have, which is kept as
+	// long as the link is.
+	maxName = 1 << 10
 	// handleMax is the highest handle a peer may choose.
 	handleMax = 1<<16 - 1
 	// defaultUnsettled bounds the unsettled deliveries of a sender.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -63,5 +64,34 @@ func TestCloseBeforeAnswer(t *testing.T) {
 	}
 	if st, err := snd.Deliver(ctx, amqp.Transfer{Payload: []byte{0, 0x53, 0x75, 0xa0, 0}}); err != nil || st.Kind != codec.CodeAccepted {
 		t.Errorf("the other link: %v %v", st, err)
+	}
+}
+
+// TestLongNames: names of links are kept, and so have a bound.
+func TestLongNames(t *testing.T) {
+	addr := listen(t, amqp.Config{}, func() amqp.Handler { return &node{} })
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	nc, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := amqp.Dial(ctx, nc, amqp.Prepare(amqp.Config{}), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := conn.Begin(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for size, want := range map[int]string{1 << 10: "", 1<<10 + 1: amqp.InvalidField, 50_000: amqp.InvalidField} {
+		_, err := s.AttachSender(ctx, amqp.LinkConfig{Name: strings.Repeat("n", size), Target: "q"}, amqp.SenderOptions{Handler: amqp.Outcomes{}})
+		got := ""
+		if cond, ok := errors.AsType[*codec.Condition](err); ok {
+			got = cond.Name
+		}
+		if got != want || (err == nil) != (want == "") {
+			t.Errorf("a name of %d bytes: %v, want %q", size, err, want)
+		}
 	}
 }
