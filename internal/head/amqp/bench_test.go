@@ -1,87 +1,37 @@
 package amqp_test
 
 import (
-	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
-	"os"
-	"runtime"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/head/amqp"
+	"github.com/causeway-iot/causeway/internal/hub/hubtest"
+	"github.com/causeway-iot/causeway/internal/testkit/headkit"
 	"github.com/causeway-iot/causeway/internal/wire/hubamqp"
 	"github.com/causeway-iot/causeway/internal/wire/sas"
 	"github.com/causeway-iot/causeway/internal/wire/tlsnet"
 	"github.com/causeway-iot/causeway/wire/amqp/codec"
 )
 
-// nullHub lets everybody in and stores nothing.
-type nullHub struct{ messages atomic.Int64 }
-
-type nullSession struct {
-	hub *nullHub
-	id  causeway.Identity
-}
-
-func (h *nullHub) Connect(_ context.Context, cred causeway.Credential, _ causeway.Device) (causeway.Session, error) {
-	cred.Identity.Hub = "hub"
-	return &nullSession{h, cred.Identity}, nil
-}
-
-func (s *nullSession) Identity() causeway.Identity { return s.id }
-func (s *nullSession) Send(_ context.Context, msgs ...causeway.Message) error {
-	s.hub.messages.Add(int64(len(msgs)))
-	return nil
-}
-func (s *nullSession) Twin(context.Context) (causeway.Twin, error) { return causeway.Twin{}, nil }
-func (s *nullSession) Report(context.Context, causeway.Patch) (int64, error) {
-	return 1, nil
-}
-func (s *nullSession) Listen(context.Context, causeway.Lane) error { return nil }
-func (s *nullSession) Drain(context.Context) error                 { return nil }
-func (s *nullSession) Settle(context.Context, causeway.LockToken, causeway.Outcome) error {
-	return nil
-}
-func (s *nullSession) Renew(context.Context, causeway.Credential) error { return nil }
-func (s *nullSession) Close(error) error                                { return nil }
-
-// listen starts a server on a port of the machine and returns its address.
-func listen(t testing.TB, hub causeway.Hub, wrap func(net.Listener) net.Listener) string {
+// listen starts a server with a hub that does nothing, and returns its address.
+func listen(t testing.TB, wrap func(net.Listener) net.Listener) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	if wrap != nil {
-		l = wrap(l)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	served := make(chan error, 1)
-	go func() { served <- (&amqp.Server{Hub: hub, Realms: newRealms()}).Serve(ctx, l) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-served; err != nil {
-			t.Error(err)
-		}
-	})
-	return addr
+	return headkit.Listen(t, wrap, (&amqp.Server{Hub: hubtest.Null("hub"), Realms: newRealms()}).Serve)
 }
 
 func quietTLS(t testing.TB) func(net.Listener) net.Listener {
-	config := &tls.Config{Certificates: []tls.Certificate{certificate(t, host)}, ClientAuth: tls.RequestClientCert}
+	config := headkit.ServerTLS(t, host)
 	return func(l net.Listener) net.Listener { return tlsnet.NewListener(l, config) }
 }
 
 func standardTLS(t testing.TB) func(net.Listener) net.Listener {
-	config := &tls.Config{Certificates: []tls.Certificate{certificate(t, host)}, ClientAuth: tls.RequestClientCert}
+	config := headkit.ServerTLS(t, host)
 	return func(l net.Listener) net.Listener { return tls.NewListener(l, config) }
 }
 
@@ -214,7 +164,7 @@ func BenchmarkTelemetry(b *testing.B) {
 		wrap func(net.Listener) net.Listener
 	}{{"tcp", nil}, {"tls standard", standardTLS(b)}, {"tls", quietTLS(b)}} {
 		b.Run(v.name, func(b *testing.B) {
-			nc := openRaw(b, listen(b, &nullHub{}, v.wrap), "dev1", v.wrap != nil, false)
+			nc := openRaw(b, listen(b, v.wrap), "dev1", v.wrap != nil, false)
 			defer nc.Close()
 			p := newPipeline(b, nc)
 			const under = 10
@@ -242,7 +192,7 @@ func BenchmarkTelemetry(b *testing.B) {
 
 // BenchmarkFlood keeps a connection full: what the server can do at most.
 func BenchmarkFlood(b *testing.B) {
-	nc := openRaw(b, listen(b, &nullHub{}, nil), "dev1", false, false)
+	nc := openRaw(b, listen(b, nil), "dev1", false, false)
 	defer nc.Close()
 	p := newPipeline(b, nc)
 	const under = 500
@@ -263,7 +213,7 @@ func BenchmarkFlood(b *testing.B) {
 // TestTelemetryDoesNotAllocate holds the way from the socket to the hub and back
 // to no allocation in the steady state.
 func TestTelemetryDoesNotAllocate(t *testing.T) {
-	nc := openRaw(t, listen(t, &nullHub{}, nil), "dev1", false, false)
+	nc := openRaw(t, listen(t, nil), "dev1", false, false)
 	defer nc.Close()
 	p := newPipeline(t, nc)
 	var bursts [][]byte
@@ -286,64 +236,24 @@ func TestTelemetryDoesNotAllocate(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for range 200 {
-		exchange()
-	}
-	// A collection in between empties the pools; the best of some runs counts.
-	best := testing.AllocsPerRun(200, exchange)
-	for range 5 {
-		best = min(best, testing.AllocsPerRun(200, exchange))
-	}
-	if best > 0 && !raceEnabled {
-		t.Errorf("%v allocations for ten messages", best)
+	if n := headkit.Allocations(exchange); n > 0 && !raceEnabled {
+		t.Errorf("%v allocations for ten messages", n)
 	}
 }
 
-// TestIdleConnections measures what an idle TLS connection costs whose device has
-// links for everything. With CAUSEWAY_IDLE=n it opens n of them and prints the
-// figures; the test holds a few hundred to a generous bound.
+// TestIdleConnections holds what an idle TLS connection costs whose device has
+// links for everything to a generous bound. With CAUSEWAY_IDLE=n it opens n of
+// them and prints the figures.
 func TestIdleConnections(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector's memory would be measured")
 	}
-	n, long := 200, false
-	if s := os.Getenv("CAUSEWAY_IDLE"); s != "" {
-		if _, err := fmt.Sscan(s, &n); err != nil {
-			t.Fatal(err)
-		}
-		long = true
-	}
-	addr := listen(t, &nullHub{}, quietTLS(t))
-	clients := make([]net.Conn, n)
-	runtime.GC()
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	var wg sync.WaitGroup
-	for k := range 4 {
-		wg.Go(func() {
-			for i := k; i < n; i += 4 {
-				c := openRaw(t, addr, fmt.Sprintf("device-%06d", i), true, true)
-				clients[i] = c.(*tls.Conn).NetConn() // only the server's TLS state is left to measure
-			}
-		})
-	}
-	wg.Wait()
-	if long { // until they are parked, and parked anew
-		time.Sleep(8 * time.Second) //nolint:forbidigo // a measurement of what time does
-		runtime.GC()
-		time.Sleep(150 * time.Second) //nolint:forbidigo // as above
-	}
-	for range 3 {
-		runtime.GC()
-	}
-	runtime.ReadMemStats(&after)
-	heap := float64(int64(after.HeapAlloc)-int64(before.HeapAlloc)) / float64(n)
-	stack := float64(int64(after.StackInuse)-int64(before.StackInuse)) / float64(n)
-	t.Logf("%d connections: heap %.0f + stack %.0f bytes each, both ends' sockets included", n, heap, stack)
-	for _, c := range clients {
-		_ = c.Close()
-	}
-	if heap+stack > 30<<10 {
-		t.Errorf("an idle connection costs %.0f bytes", heap+stack)
+	addr := listen(t, quietTLS(t))
+	cost := headkit.IdleCost(t, func(i int) net.Conn {
+		c := openRaw(t, addr, fmt.Sprintf("device-%06d", i), true, true)
+		return c.(*tls.Conn).NetConn() // only the server's TLS state is left to measure
+	})
+	if cost > 30<<10 {
+		t.Errorf("an idle connection costs %.0f bytes", cost)
 	}
 }

@@ -110,7 +110,7 @@ func TestLockLost(t *testing.T) {
 			Name: "c2d", Handle: 5, Role: codec.Receiver, RcvSettleMode: codec.SettleSecond,
 			Source: &codec.Source{Address: codec.Some("/devices/dev1/messages/devicebound")}, Target: &codec.Target{},
 		})
-		dev := w.tap.device(w.dev1)
+		dev := w.tap.Device(w.dev1)
 		cl.send(&codec.Flow{IncomingWindow: 100, OutgoingWindow: 100, NextIncomingID: codec.Some(uint32(1)), NextOutgoingID: 1, Handle: codec.Some(uint32(5)), DeliveryCount: codec.Some(uint32(0)), LinkCredit: codec.Some(uint32(10))})
 		synctest.Wait()
 		// A delivery of which the hub does not know.
@@ -263,7 +263,7 @@ func TestNeverSettles(t *testing.T) {
 		cl := w.open(w.dev1)
 		r := cl.in(hubamqp.KindCommands, w.dev1, 1000)
 		synctest.Wait()
-		dev := w.tap.device(w.dev1)
+		dev := w.tap.Device(w.dev1)
 		n := 0
 		var err error
 		for ; n < 1000 && err == nil; n++ {
@@ -400,7 +400,7 @@ func TestInputs(t *testing.T) {
 			t.Errorf("lanes %b", got)
 		}
 		synctest.Wait()
-		dev := w.tap.device(w.mod)
+		dev := w.tap.Device(w.mod)
 		from := causeway.Identity{Hub: "hub", Device: "dev1", Module: "other"}
 		if err := dev.Deliver(t.Context(), causeway.Message{Body: []byte("in"), Input: "in1", From: from}); err != nil {
 			t.Fatal(err)
@@ -436,7 +436,7 @@ func TestSlowReader(t *testing.T) {
 		})
 		cl.send(&codec.Flow{IncomingWindow: 1000, OutgoingWindow: 100, NextIncomingID: codec.Some(uint32(1)), NextOutgoingID: 1, Handle: codec.Some(uint32(5)), DeliveryCount: codec.Some(uint32(0)), LinkCredit: codec.Some(uint32(1000))})
 		synctest.Wait()
-		dev := w.tap.device(w.dev1)
+		dev := w.tap.Device(w.dev1)
 		// Who finds nobody writing writes, and is stuck with it.
 		go func() {
 			_ = dev.Deliver(context.Background(), causeway.Message{Body: make([]byte, 32<<10), Lock: causeway.LockToken{1}})

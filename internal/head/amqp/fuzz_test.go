@@ -2,14 +2,13 @@ package amqp_test
 
 import (
 	"context"
-	"fmt"
-	"runtime/debug"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/head/amqp"
+	"github.com/causeway-iot/causeway/internal/testkit/headkit"
 	"github.com/causeway-iot/causeway/internal/wire/hubamqp"
 	"github.com/causeway-iot/causeway/wire/amqp/codec"
 )
@@ -36,7 +35,7 @@ func FuzzHead(f *testing.F) {
 	f.Add([]byte(good), 100)
 	f.Add([]byte(good), 7)
 	f.Fuzz(func(t *testing.T, b []byte, at int) {
-		defer watchdog(b)()
+		defer headkit.Watchdog(b)()
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t, amqp.Limits{BatchMessages: 3, TwinRequests: 2})
 			w.start()
@@ -95,7 +94,7 @@ func FuzzConnect(f *testing.F) {
 	f.Add([]byte(string(codec.ProtocolSASL.Append(nil)) + frameOf(codec.FrameSASL, &codec.SASLInit{Mechanism: "PLAIN", InitialResponse: []byte("\x00a@sas.root.hub\x00x")}) +
 		string(codec.ProtocolAMQP.Append(nil)) + frame(0, &codec.Open{ContainerID: "x", Hostname: host, MaxFrameSize: 1 << 16})))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		defer watchdog(b)()
+		defer headkit.Watchdog(b)()
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t, amqp.Limits{})
 			w.start()
@@ -111,13 +110,4 @@ func FuzzConnect(f *testing.F) {
 			_ = c.nc.Close()
 		})
 	})
-}
-
-// watchdog ends the program, with all stacks, when an input takes too long:
-// the fuzzer would wait for ever.
-func watchdog(b []byte) (stop func() bool) {
-	return time.AfterFunc(20*time.Second, func() {
-		debug.SetTraceback("all")
-		panic(fmt.Sprintf("input %q hangs", b))
-	}).Stop
 }

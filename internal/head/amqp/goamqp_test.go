@@ -20,6 +20,7 @@ import (
 	"github.com/causeway-iot/causeway/internal/core/auth"
 	"github.com/causeway-iot/causeway/internal/head/amqp"
 	"github.com/causeway-iot/causeway/internal/hub/hubtest"
+	"github.com/causeway-iot/causeway/internal/testkit/headkit"
 	"github.com/causeway-iot/causeway/internal/wire/hubamqp"
 	"github.com/causeway-iot/causeway/internal/wire/tlsnet"
 	"github.com/causeway-iot/causeway/internal/wire/wsnet"
@@ -28,7 +29,7 @@ import (
 // TestTour uses all links of a device and a module with another implementation of
 // AMQP, over every transport, on the real services.
 func TestTour(t *testing.T) {
-	config := &tls.Config{Certificates: []tls.Certificate{certificate(t, host)}, ClientAuth: tls.RequestClientCert}
+	config := headkit.ServerTLS(t, host)
 	client := &tls.Config{InsecureSkipVerify: true, ServerName: host}
 	for _, x := range []struct {
 		name   string
@@ -76,7 +77,7 @@ func TestTour(t *testing.T) {
 			}
 			return websocket.NetConn(context.Background(), ws, websocket.MessageBinary)
 		})
-		if got := s.tap.last().Transport; got != causeway.AMQPWS {
+		if got := s.tap.Last().Transport; got != causeway.AMQPWS {
 			t.Errorf("transport %s", got)
 		}
 	})
@@ -85,14 +86,14 @@ func TestTour(t *testing.T) {
 // site is a server on the machine's own network, with a cloud behind it.
 type site struct {
 	*cloud
-	tap      *tap
+	tap      *hubtest.Tap
 	dev, mod causeway.Identity
 }
 
 func newSite(t *testing.T, l net.Listener) *site {
 	t.Helper()
 	c := newCloud(t, auth.Policy{Name: "device", Primary: keyText("policy device"), Rights: auth.DeviceConnect})
-	s := &site{cloud: c, tap: &tap{Hub: c.set}, dev: c.add(t, "dev1", ""), mod: c.add(t, "dev1", "m1")}
+	s := &site{cloud: c, tap: &hubtest.Tap{Hub: c.set}, dev: c.add(t, "dev1", ""), mod: c.add(t, "dev1", "m1")}
 	ctx, stop := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- (&amqp.Server{Hub: s.tap, Realms: c}).Serve(ctx, l) }()

@@ -15,8 +15,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	dto "github.com/prometheus/client_model/go"
 	"go.uber.org/goleak"
 
 	"github.com/causeway-iot/causeway"
@@ -25,6 +23,7 @@ import (
 	"github.com/causeway-iot/causeway/internal/head/amqp"
 	"github.com/causeway-iot/causeway/internal/hub/hubtest"
 	"github.com/causeway-iot/causeway/internal/obs"
+	"github.com/causeway-iot/causeway/internal/testkit/headkit"
 	"github.com/causeway-iot/causeway/internal/testkit/memnet"
 	"github.com/causeway-iot/causeway/internal/wire/hubamqp"
 	"github.com/causeway-iot/causeway/internal/wire/sas"
@@ -80,53 +79,11 @@ func (r *realms) drop(name string) {
 	r.policies = slices.DeleteFunc(r.policies, func(p auth.Policy) bool { return p.Name == name })
 }
 
-// tap is a hub that remembers the credentials and devices it was given, for
-// tests that call them directly.
-type tap struct {
-	causeway.Hub
-	mu      sync.Mutex
-	devices map[causeway.Identity]causeway.Device
-	creds   []causeway.Credential
-	refuse  error
-}
-
-func (h *tap) Connect(ctx context.Context, cred causeway.Credential, dev causeway.Device) (causeway.Session, error) {
-	h.mu.Lock()
-	h.creds = append(h.creds, cred)
-	refuse := h.refuse
-	h.mu.Unlock()
-	if refuse != nil {
-		return nil, refuse
-	}
-	s, err := h.Hub.Connect(ctx, cred, dev)
-	if err == nil && dev != nil {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		if h.devices == nil {
-			h.devices = make(map[causeway.Identity]causeway.Device)
-		}
-		h.devices[s.Identity()] = dev
-	}
-	return s, err
-}
-
-func (h *tap) device(id causeway.Identity) causeway.Device {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.devices[id]
-}
-
-func (h *tap) last() causeway.Credential {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.creds[len(h.creds)-1]
-}
-
 // world is a server on a network in memory, with a fake hub behind it.
 type world struct {
 	t        testing.TB
 	hub      *hubtest.Fake
-	tap      *tap
+	tap      *hubtest.Tap
 	realms   *realms
 	net      *memnet.Listener
 	metrics  *obs.Head
@@ -160,7 +117,7 @@ func withLimits(t *testing.T, limits amqp.Limits, f func(t *testing.T, w *world)
 func newWorld(t testing.TB, limits amqp.Limits) *world {
 	fake := hubtest.NewFake(host, "Gateway.Example")
 	w := &world{
-		t: t, hub: fake, tap: &tap{Hub: fake}, realms: newRealms(), net: memnet.Listen("mem"),
+		t: t, hub: fake, tap: &hubtest.Tap{Hub: fake}, realms: newRealms(), net: memnet.Listen("mem"),
 		metrics: obs.NewHead(nil, "amqp"), served: make(chan error, 1),
 		subjects: make(map[causeway.Identity]auth.Subject),
 	}
@@ -204,22 +161,13 @@ func (w *world) close() {
 		w.t.Errorf("serve: %v", err)
 	}
 	w.hub.Close()
-	if n := value(w.metrics.Connections); n != 0 {
+	if n := headkit.Value(w.metrics.Connections); n != 0 {
 		w.t.Errorf("%v connections are open after the end", n)
 	}
 }
 
 func (w *world) refused(r amqp.Reason) int {
-	return int(value(w.metrics.Refused.WithLabelValues(string(r))))
-}
-
-// value reads a counter or gauge.
-func value(m prometheus.Metric) float64 {
-	var out dto.Metric
-	if err := m.Write(&out); err != nil {
-		return -1
-	}
-	return out.GetCounter().GetValue() + out.GetGauge().GetValue()
+	return int(headkit.Value(w.metrics.Refused.WithLabelValues(string(r))))
 }
 
 // tokenOf is a device's own token.

@@ -175,7 +175,7 @@ func TestMethodWithoutCredit(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		c := w.open(w.dev1)
 		r, s := c.in(hubamqp.KindMethods, w.dev1, 0), c.out(hubamqp.KindMethods, w.dev1)
-		dev := w.tap.device(w.dev1)
+		dev := w.tap.Device(w.dev1)
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
 		begin := time.Now()
@@ -200,7 +200,7 @@ func TestTooManyCalls(t *testing.T) {
 		c := w.open(w.dev1)
 		c.in(hubamqp.KindMethods, w.dev1, 1000)
 		c.out(hubamqp.KindMethods, w.dev1)
-		dev := w.tap.device(w.dev1)
+		dev := w.tap.Device(w.dev1)
 		var wg sync.WaitGroup
 		var mu sync.Mutex
 		codes := map[causeway.Code]int{}

@@ -12,6 +12,7 @@ import (
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/core/auth"
 	"github.com/causeway-iot/causeway/internal/head/amqp"
+	"github.com/causeway-iot/causeway/internal/testkit/headkit"
 	"github.com/causeway-iot/causeway/internal/wire/hubamqp"
 	"github.com/causeway-iot/causeway/internal/wire/tlsnet"
 	wire "github.com/causeway-iot/causeway/wire/amqp"
@@ -20,7 +21,7 @@ import (
 // withTLS has the server take TLS with client certificates, and clients use it
 // for a host name.
 func (w *world) withTLS(serverName string, certs ...tls.Certificate) {
-	config := &tls.Config{Certificates: []tls.Certificate{certificate(w.t, host)}, ClientAuth: tls.RequestClientCert}
+	config := headkit.ServerTLS(w.t, host)
 	w.wrap = func(l net.Listener) net.Listener { return tlsnet.NewListener(l, config) }
 	w.tls = &tls.Config{InsecureSkipVerify: true, ServerName: serverName, Certificates: certs}
 }
@@ -150,7 +151,7 @@ func TestExternal(t *testing.T) {
 	for _, with := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t, amqp.Limits{})
-			cert := certificate(t, "dev1")
+			cert := headkit.Certificate(t, "dev1")
 			if with {
 				w.withTLS(host, cert)
 			} else {
@@ -184,7 +185,7 @@ func (w *world) x509(id causeway.Identity, cert tls.Certificate) {
 func TestCertificate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, amqp.Limits{})
-		cert := certificate(t, "dev1")
+		cert := headkit.Certificate(t, "dev1")
 		w.withTLS(host, cert)
 		w.x509(w.dev1, cert)
 		w.start()
@@ -199,7 +200,7 @@ func TestCertificate(t *testing.T) {
 				t.Errorf("a link of %s: %v", id, err)
 			}
 		}
-		if got := w.tap.last().Transport; got != causeway.AMQP {
+		if got := w.tap.Last().Transport; got != causeway.AMQP {
 			t.Errorf("transport %s", got)
 		}
 		cl.close()
@@ -244,7 +245,7 @@ func TestHosts(t *testing.T) {
 					t.Fatal(err)
 				}
 				cl.put(w.dev1, inAnHour())
-				if got := w.tap.last().Host; got != c.want {
+				if got := w.tap.Last().Host; got != c.want {
 					t.Errorf("the hub was asked for %q", got)
 				}
 				cl.close()

@@ -150,7 +150,7 @@ func TestLinkProperties(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := w.tap.last()
+		got := w.tap.Last()
 		if got.ClientType != "test/1" || got.APIVersion != "2021-04-12" || got.ModelID != "dtmi:x;1" || got.AuthChain != "a;b" ||
 			got.Transport != causeway.AMQP || got.RemoteAddr == "" || got.Host != host {
 			t.Errorf("credential %+v", got)
@@ -222,9 +222,7 @@ func TestWrongDirection(t *testing.T) {
 func TestHubIsBusy(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		c := w.open(w.dev1)
-		w.tap.mu.Lock()
-		w.tap.refuse = causeway.Errorf(causeway.ServerBusy, "test", "busy")
-		w.tap.mu.Unlock()
+		w.tap.Refuse(causeway.Errorf(causeway.ServerBusy, "test", "busy"))
 		if _, err := c.tryOut("/devices/dev1/messages/events", wire.LinkConfig{}, hubamqp.LinkProperties{}); conditionOf(err) != hubamqp.InternalError {
 			t.Errorf("attach: %v", err)
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/head/amqp"
+	"github.com/causeway-iot/causeway/internal/testkit/headkit"
 	"github.com/causeway-iot/causeway/internal/wire/hubamqp"
 	wire "github.com/causeway-iot/causeway/wire/amqp"
 	"github.com/causeway-iot/causeway/wire/amqp/codec"
@@ -43,7 +44,7 @@ func TestTelemetry(t *testing.T) {
 		if got, want := fmt.Sprintf("%+v", stored), fmt.Sprintf("%+v", full); got != want {
 			t.Errorf("stored %s\nwant   %s", got, want)
 		}
-		if in, bytes := value(w.metrics.MessagesIn), value(w.metrics.BytesIn); in != 4 || bytes != 15 {
+		if in, bytes := headkit.Value(w.metrics.MessagesIn), headkit.Value(w.metrics.BytesIn); in != 4 || bytes != 15 {
 			t.Errorf("%v messages of %v bytes are counted", in, bytes)
 		}
 		if !w.hub.Connected(t, w.dev1) || !w.hub.Connected(t, w.mod) {
@@ -131,7 +132,7 @@ func TestBatch(t *testing.T) {
 		if slices.Max(sizes) > 10 || len(sizes) != 8 {
 			t.Errorf("sent %v at a time", sizes)
 		}
-		if in := value(w.metrics.MessagesIn); in != 49 {
+		if in := headkit.Value(w.metrics.MessagesIn); in != 49 {
 			t.Errorf("%v messages are counted", in)
 		}
 

@@ -151,7 +151,7 @@ func TestFullWindowAtTheEnd(t *testing.T) {
 			inBubble(t, func(t *testing.T, w *world) {
 				c := w.connect(w.dev1)
 				c.subscribe(1, c.commands())
-				dev := w.tap.device(causeway.Identity{Hub: "hub", Device: "dev1"})
+				dev := w.tap.Device(causeway.Identity{Hub: "hub", Device: "dev1"})
 				for i := range causeway.MaxDeliveryInFlight {
 					if err := dev.Deliver(t.Context(), causeway.Message{Sequence: int64(i), Lock: causeway.LockToken{1}}); err != nil {
 						t.Fatal(err)
@@ -180,7 +180,7 @@ func TestLockRanOut(t *testing.T) {
 		c := w.connect(w.dev1)
 		c.subscribe(1, c.commands())
 		id := causeway.Identity{Hub: "hub", Device: "dev1"}
-		dev := w.tap.device(id)
+		dev := w.tap.Device(id)
 		m := causeway.Message{Body: []byte("x"), Sequence: 5, Lock: causeway.LockToken{1}}
 		var ids []uint16
 		for i := range 3 {
@@ -201,7 +201,7 @@ func TestInputs(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		c := w.connect(w.mod)
 		c.subscribe(1, "devices/dev1/modules/m1/inputs/in1/#")
-		dev := w.tap.device(causeway.Identity{Hub: "hub", Device: "dev1", Module: "m1"})
+		dev := w.tap.Device(causeway.Identity{Hub: "hub", Device: "dev1", Module: "m1"})
 		m := causeway.Message{Body: []byte("x"), Input: "in1", From: causeway.Identity{Device: "dev1", Module: "filter"}, Properties: []causeway.Property{{Key: "k", Value: "v"}}}
 		if err := dev.Deliver(t.Context(), m); err != nil {
 			t.Fatal(err)

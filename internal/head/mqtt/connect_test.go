@@ -10,7 +10,9 @@ import (
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/head/mqtt"
+	"github.com/causeway-iot/causeway/internal/hub/hubtest"
 	"github.com/causeway-iot/causeway/internal/obs"
+	"github.com/causeway-iot/causeway/internal/testkit/headkit"
 	"github.com/causeway-iot/causeway/internal/testkit/memnet"
 	wire "github.com/causeway-iot/causeway/internal/wire/mqtt"
 )
@@ -19,7 +21,7 @@ func TestConnect(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		c := w.connect(w.dev1, func(p *wire.Connect) { p.UserName += "&model-id=dtmi:com:example:T;1&auth-chain=a;b" })
 		c.ping()
-		got := w.tap.creds[0]
+		got := w.tap.Last()
 		want := w.dev1
 		want.Identity.Hub = ""
 		if got.Host != host || got.Identity != want.Identity || got.Token != want.Token || got.APIVersion != "2021-04-12" ||
@@ -73,7 +75,7 @@ func TestRefusedConnects(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, w *world) {
-				w.tap.refuse = c.hub
+				w.tap.Refuse(c.hub)
 				cl := w.dial()
 				p := connectPacket(w.dev1)
 				if c.change != nil {
@@ -300,7 +302,7 @@ func TestHandshakeDeadline(t *testing.T) {
 		metrics := obs.NewHead(nil, "mqtt")
 		ctx, stop := context.WithCancel(context.Background())
 		served := make(chan error, 1)
-		s := &mqtt.Server{Hub: &nullHub{}, Sessions: nullStore{}, Metrics: metrics}
+		s := &mqtt.Server{Hub: hubtest.Null("hub"), Sessions: nullStore{}, Metrics: metrics}
 		go func() { served <- s.Serve(ctx, quietTLS(t)(l)) }()
 		for _, hello := range []string{"", "\x16\x03", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc"} {
 			begin := time.Now()
@@ -324,7 +326,7 @@ func TestHandshakeDeadline(t *testing.T) {
 		if err := <-served; err != nil {
 			t.Error(err)
 		}
-		if n := value(metrics.Refused.WithLabelValues(string(mqtt.ReasonConnectTimeout))); n != 3 {
+		if n := headkit.Value(metrics.Refused.WithLabelValues(string(mqtt.ReasonConnectTimeout))); n != 3 {
 			t.Errorf("%v counted", n)
 		}
 	})

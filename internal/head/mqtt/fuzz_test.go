@@ -2,8 +2,6 @@ package mqtt_test
 
 import (
 	"context"
-	"fmt"
-	"runtime/debug"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -11,6 +9,7 @@ import (
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/head/mqtt"
+	"github.com/causeway-iot/causeway/internal/testkit/headkit"
 	wire "github.com/causeway-iot/causeway/internal/wire/mqtt"
 )
 
@@ -44,7 +43,7 @@ func FuzzHead(f *testing.F) {
 	f.Add([]byte(good), 100, false)
 	f.Add([]byte(good), 7, true)
 	f.Fuzz(func(t *testing.T, b []byte, at int, plain bool) {
-		defer watchdog(b)()
+		defer headkit.Watchdog(b)()
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t, mqtt.Limits{BatchMessages: 3, TwinRequests: 2}, plain)
 			defer w.close()
@@ -97,7 +96,7 @@ func FuzzConnect(f *testing.F) {
 	}
 	f.Add(b, true)
 	f.Fuzz(func(t *testing.T, b []byte, plain bool) {
-		defer watchdog(b)()
+		defer headkit.Watchdog(b)()
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t, mqtt.Limits{}, plain)
 			defer w.close()
@@ -109,13 +108,4 @@ func FuzzConnect(f *testing.F) {
 			_ = c.nc.Close()
 		})
 	})
-}
-
-// watchdog ends the program, with all stacks, when an input takes too long:
-// the fuzzer would wait for ever.
-func watchdog(b []byte) (stop func() bool) {
-	return time.AfterFunc(20*time.Second, func() {
-		debug.SetTraceback("all")
-		panic(fmt.Sprintf("input %q hangs", b))
-	}).Stop
 }

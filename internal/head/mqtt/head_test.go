@@ -12,14 +12,13 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	dto "github.com/prometheus/client_model/go"
 	"go.uber.org/goleak"
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/head/mqtt"
 	"github.com/causeway-iot/causeway/internal/hub/hubtest"
 	"github.com/causeway-iot/causeway/internal/obs"
+	"github.com/causeway-iot/causeway/internal/testkit/headkit"
 	"github.com/causeway-iot/causeway/internal/testkit/memnet"
 	wire "github.com/causeway-iot/causeway/internal/wire/mqtt"
 )
@@ -76,47 +75,11 @@ func (s *memStore) filters(id causeway.Identity) []mqtt.Filter {
 	return s.by[id]
 }
 
-// tap is a hub that remembers the devices it was given, for tests that call
-// them directly.
-type tap struct {
-	causeway.Hub
-	mu      sync.Mutex
-	devices map[causeway.Identity]causeway.Device
-	creds   []causeway.Credential
-	refuse  error
-}
-
-func (h *tap) Connect(ctx context.Context, cred causeway.Credential, dev causeway.Device) (causeway.Session, error) {
-	h.mu.Lock()
-	h.creds = append(h.creds, cred)
-	refuse := h.refuse
-	h.mu.Unlock()
-	if refuse != nil {
-		return nil, refuse
-	}
-	s, err := h.Hub.Connect(ctx, cred, dev)
-	if err == nil && dev != nil {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		if h.devices == nil {
-			h.devices = make(map[causeway.Identity]causeway.Device)
-		}
-		h.devices[s.Identity()] = dev
-	}
-	return s, err
-}
-
-func (h *tap) device(id causeway.Identity) causeway.Device {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.devices[id]
-}
-
 // world is a server on a network in memory, with a fake hub behind it.
 type world struct {
 	t       testing.TB
 	hub     *hubtest.Fake
-	tap     *tap
+	tap     *hubtest.Tap
 	store   *memStore
 	net     *memnet.Listener
 	metrics *obs.Head
@@ -161,7 +124,7 @@ func (l plainListener) Accept() (net.Conn, error) {
 func newWorld(t testing.TB, limits mqtt.Limits, plain bool) *world {
 	fake := hubtest.NewFake(host, "Gateway.Example")
 	w := &world{
-		t: t, hub: fake, tap: &tap{Hub: fake}, store: &memStore{}, net: memnet.Listen("mem"),
+		t: t, hub: fake, tap: &hubtest.Tap{Hub: fake}, store: &memStore{}, net: memnet.Listen("mem"),
 		metrics: obs.NewHead(nil, "mqtt"), served: make(chan error, 1), plain: plain,
 	}
 	w.dev1 = fake.Add(t, "dev1", "")
@@ -189,7 +152,7 @@ func (w *world) close() {
 		w.t.Errorf("serve: %v", err)
 	}
 	w.hub.Close()
-	if n := value(w.metrics.Connections); n != 0 {
+	if n := headkit.Value(w.metrics.Connections); n != 0 {
 		w.t.Errorf("%v connections are open after the end", n)
 	}
 }
@@ -205,16 +168,7 @@ func (w *world) restart() {
 }
 
 func (w *world) refused(r mqtt.Reason) int {
-	return int(value(w.metrics.Refused.WithLabelValues(string(r))))
-}
-
-// value reads a counter or gauge.
-func value(m prometheus.Metric) float64 {
-	var out dto.Metric
-	if err := m.Write(&out); err != nil {
-		return -1
-	}
-	return out.GetCounter().GetValue() + out.GetGauge().GetValue()
+	return int(headkit.Value(w.metrics.Refused.WithLabelValues(string(r))))
 }
 
 // client is the other end of one connection.

@@ -101,7 +101,7 @@ func TestConcurrentMethods(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		c := w.connect(w.dev1)
 		c.subscribe(0, methodFilter)
-		dev := w.tap.device(causeway.Identity{Hub: "hub", Device: "dev1"})
+		dev := w.tap.Device(causeway.Identity{Hub: "hub", Device: "dev1"})
 		var wg sync.WaitGroup
 		for i := range causeway.MaxInflightMethods {
 			wg.Go(func() {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/head/mqtt"
+	"github.com/causeway-iot/causeway/internal/testkit/headkit"
 	wire "github.com/causeway-iot/causeway/internal/wire/mqtt"
 )
 
@@ -235,7 +236,7 @@ func TestManyHalfOpen(t *testing.T) {
 		if n := w.refused(mqtt.ReasonConnectTimeout); n != 3000 {
 			t.Errorf("%d timed out", n)
 		}
-		if n := value(w.metrics.Connections); n != 1 {
+		if n := headkit.Value(w.metrics.Connections); n != 1 {
 			t.Errorf("%v connections", n)
 		}
 	})

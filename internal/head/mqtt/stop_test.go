@@ -21,7 +21,7 @@ func TestSlowClient(t *testing.T) {
 		w.net.Buffer = 16 << 10
 		c := w.connect(w.dev1, func(p *wire.Connect) { p.KeepAlive = 0 })
 		c.subscribe(0, desiredFilter)
-		dev := w.tap.device(causeway.Identity{Hub: "hub", Device: "dev1"})
+		dev := w.tap.Device(causeway.Identity{Hub: "hub", Device: "dev1"})
 		begin := time.Now()
 		body := []byte(`{"x":"` + strings.Repeat("y", 8<<10) + `"}`)
 		var err error

@@ -16,6 +16,7 @@ import (
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/head/mqtt"
 	"github.com/causeway-iot/causeway/internal/hub/hubtest"
+	"github.com/causeway-iot/causeway/internal/testkit/headkit"
 	wire "github.com/causeway-iot/causeway/internal/wire/mqtt"
 	"github.com/causeway-iot/causeway/internal/wire/wsnet"
 )
@@ -23,14 +24,14 @@ import (
 // site is a server on the machine's own network.
 type site struct {
 	fake *hubtest.Fake
-	tap  *tap
+	tap  *hubtest.Tap
 	dev  causeway.Credential
 }
 
 func newSite(t *testing.T, l net.Listener) *site {
 	t.Helper()
 	fake := hubtest.NewFake(host)
-	s := &site{fake: fake, tap: &tap{Hub: fake}}
+	s := &site{fake: fake, tap: &hubtest.Tap{Hub: fake}}
 	s.dev = fake.Add(t, "dev1", "")
 	fake.Accept = func(c causeway.Credential) (time.Time, error) { return time.Time{}, nil }
 	ctx, stop := context.WithCancel(context.Background())
@@ -90,12 +91,6 @@ func (s *site) talk(t *testing.T, nc net.Conn, password bool) {
 	c.disconnect()
 }
 
-func (s *site) lastCredential() causeway.Credential {
-	s.tap.mu.Lock()
-	defer s.tap.mu.Unlock()
-	return s.tap.creds[len(s.tap.creds)-1]
-}
-
 func TestTLS(t *testing.T) {
 	for name, wrap := range map[string]func(net.Listener) net.Listener{"standard": standardTLS(t), "quiet": quietTLS(t)} {
 		for version, v := range map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13} {
@@ -113,7 +108,7 @@ func TestTLS(t *testing.T) {
 					return nc
 				}
 				s.talk(t, dial(), true)
-				if c := s.lastCredential(); len(c.Certificates) != 0 || c.Transport != causeway.MQTT || c.Token == "" {
+				if c := s.tap.Last(); len(c.Certificates) != 0 || c.Transport != causeway.MQTT || c.Token == "" {
 					t.Errorf("credential %+v", c)
 				}
 				// A client that never makes the handshake, and one that speaks
@@ -128,14 +123,14 @@ func TestTLS(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				c := newClient(t, dial(certificate(t, "dev1")))
+				c := newClient(t, dial(headkit.Certificate(t, "dev1")))
 				p := connectPacket(s.dev)
 				p.HasPassword, p.Password = false, ""
 				c.send(p)
 				if ack := expect[*wire.Connack](c); ack.Code != 0 {
 					t.Errorf("CONNACK %+v", ack)
 				}
-				if got := s.lastCredential(); len(got.Certificates) != 1 || got.Certificates[0].Subject.CommonName != "dev1" || got.Token != "" {
+				if got := s.tap.Last(); len(got.Certificates) != 1 || got.Certificates[0].Subject.CommonName != "dev1" || got.Token != "" {
 					t.Errorf("credential %+v", got)
 				}
 				c.disconnect()
@@ -152,7 +147,7 @@ func TestWebSocket(t *testing.T) {
 	web.StartTLS()
 	defer web.Close()
 	client := web.Client()
-	client.Transport.(*http.Transport).TLSClientConfig.Certificates = []tls.Certificate{certificate(t, "dev1")}
+	client.Transport.(*http.Transport).TLSClientConfig.Certificates = []tls.Certificate{headkit.Certificate(t, "dev1")}
 	ctx := t.Context()
 	ws, _, err := websocket.Dial(ctx, web.URL+wsnet.Path+"?iothub-no-client-cert=true", &websocket.DialOptions{HTTPClient: client, Subprotocols: []string{"mqtt"}})
 	if err != nil {
@@ -160,7 +155,7 @@ func TestWebSocket(t *testing.T) {
 	}
 	nc := websocket.NetConn(ctx, ws, websocket.MessageBinary)
 	s.talk(t, nc, false)
-	c := s.lastCredential()
+	c := s.tap.Last()
 	if c.Transport != causeway.MQTTWS || len(c.Certificates) != 1 || c.Certificates[0].Subject.CommonName != "dev1" {
 		t.Errorf("credential %+v", c)
 	}

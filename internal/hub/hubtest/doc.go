@@ -9,5 +9,6 @@
 //
 // [Recorder] is a Device that records what it is asked. The Fake is for tests
 // of protocol heads: it answers like a hub, lets a test cause everything a hub
-// may ask of a client, and fails where it is told to.
+// may ask of a client, and fails where it is told to. A [Tap] in front of it
+// shows what a head came with. [Null] is a hub to measure heads with.
 package hubtest
