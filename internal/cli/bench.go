@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -41,18 +42,21 @@ type benchFlags struct {
 func NewCmdBench(st *state.State) *cobra.Command {
 	b := &benchFlags{st: st, load: bench.Load{
 		Devices: 200, Depth: 10, Size: 256, QoS: 1, Warmup: 2 * time.Second, Duration: 10 * time.Second,
-		Dialing: 64, Settle: 30 * time.Second, Listen: true,
+		Dialing: 64, Settle: 30 * time.Second, Listen: true, Preload: 200_000, Credit: 10_000, Rate: 1000,
 	}}
-	cmd := family("bench", "Measure a hub, or any MQTT broker, under load")
+	cmd := family("bench", "Measure a hub, or any MQTT or AMQP broker, under load")
 	cmd.Long = `Drives a hub from outside as many devices would, and prints what it does as a table
 or as JSON. With --target mqtts://host:port it drives any MQTT broker over TLS, for
-comparison: devices then need no identity and publish to bench/NAME.
+comparison: devices then need no identity and publish to bench/NAME. With --target
+amqp://user:password@host:port/queue (amqps:// over TLS) amqp-d2c drives any AMQP 1.0
+broker: every connection logs in by SASL PLAIN and sends durable messages to the node
+that the path names.
 
 For numbers that mean something, keep the server and this command from taking each
 other's processor: bench/run.sh pins each to its own core.`
 	b.login = addLogin(cmd, st)
 	f := cmd.PersistentFlags()
-	f.StringVar(&b.target, "target", "", "plain MQTT broker, mqtts://`host:port`")
+	f.StringVar(&b.target, "target", "", "plain broker: mqtts://`host:port`, or amqp[s]://user:password@host:port/node")
 	f.StringVar(&b.name, "name", "", "`name` of the server in reports")
 	f.IntVar(&b.pid, "pid", 0, "`process` of the server, for its memory; default: who listens on the port, on this machine")
 	f.IntVar(&b.repeat, "repeat", 1, "measure so many times and report the median")
@@ -66,6 +70,9 @@ other's processor: bench/run.sh pins each to its own core.`
 	f.IntVar(&b.load.Dialing, "dialing", b.load.Dialing, "handshakes under way at once")
 	f.DurationVar(&b.load.Settle, "settle", b.load.Settle, "idle: how long the server's memory may take to settle")
 	f.BoolVar(&b.load.Listen, "listen", b.load.Listen, "idle: subscribe to commands, methods and twin as a device does")
+	f.IntVar(&b.load.Preload, "events", b.load.Preload, "events: `number` of events that are stored, and then read again and again")
+	f.IntVar(&b.load.Credit, "credit", b.load.Credit, "events: how many the reader asks for ahead")
+	f.Float64Var(&b.load.Rate, "rate", b.load.Rate, "latency: messages per second, of all devices together")
 	for _, w := range bench.Workloads() {
 		cmd.AddCommand(newCmdBenchOne(st, b, w))
 	}
@@ -134,7 +141,6 @@ func newCmdBenchAll(st *state.State, b *benchFlags) *cobra.Command {
 		var list []measure
 		for _, w := range bench.Workloads() {
 			switch {
-			case w.NeedsHub && b.target != "":
 			case w.Name != "d2c":
 				list = append(list, measure{w, b.load})
 			default:
@@ -172,6 +178,9 @@ func (b *benchFlags) run(ctx context.Context, out *output, list []measure) error
 	defer done()
 	var results []bench.Result
 	for _, m := range list {
+		if len(list) > 1 && t.Lacks(m.w) != "" {
+			continue // of all, those that there are
+		}
 		l := m.l
 		l.Progress = b.progress(m.w.Name)
 		r, err := bench.Measure(ctx, m.w, t, l, b.repeat)
@@ -200,17 +209,8 @@ func (b *benchFlags) find(ctx context.Context) (*bench.Target, func(), error) {
 	t := &bench.Target{Name: b.name, PID: b.pid}
 	done := func() {}
 	if b.target != "" {
-		u, err := url.Parse(b.target)
-		if err != nil || u.Scheme != "mqtts" || u.Port() == "" {
-			return nil, nil, usagef("--target %q is not mqtts://host:port", b.target)
-		}
-		tg := &target{}
-		if err := b.login.trust(tg); err != nil {
+		if err := b.plain(t); err != nil {
 			return nil, nil, err
-		}
-		t.Address, t.Host, t.RootCAs = u.Host, u.Hostname(), tg.options.RootCAs
-		if t.Name == "" {
-			t.Name = u.Host
 		}
 	} else {
 		tg, err := b.login.find(ctx)
@@ -226,7 +226,14 @@ func (b *benchFlags) find(ctx context.Context) (*bench.Target, func(), error) {
 			port = client.DefaultMQTTPort
 		}
 		t.Host, t.RootCAs = t.Service.Host(), tg.options.RootCAs
-		t.Address = net.JoinHostPort(t.Host, fmt.Sprint(port))
+		t.Address = net.JoinHostPort(t.Host, strconv.Itoa(port))
+		if at := tg.options.AMQPPort; at != 0 || tg.local == nil {
+			if at == 0 {
+				at = client.DefaultAMQPPort
+			}
+			t.AMQPAddress = net.JoinHostPort(t.Host, strconv.Itoa(at))
+		}
+		t.Events = client.EventsOptions{Options: tg.options, ConnectionString: tg.connectionString}
 		cs, err := sas.ParseConnectionString(tg.connectionString)
 		if err != nil {
 			return nil, nil, &usageError{err: err}
@@ -246,6 +253,45 @@ func (b *benchFlags) find(ctx context.Context) (*bench.Target, func(), error) {
 		}
 	}
 	return t, done, nil
+}
+
+// plain makes a target of --target.
+func (b *benchFlags) plain(t *bench.Target) error {
+	wrong := usagef("--target %q is none of mqtts://host:port, amqp://user:password@host:port/node and amqps://…", redactURL(b.target))
+	u, err := url.Parse(b.target)
+	if err != nil || u.Port() == "" {
+		return wrong
+	}
+	switch u.Scheme {
+	case "mqtts":
+		t.Address = u.Host
+	case "amqp", "amqps":
+		if u.Path == "" || u.Path == "/" {
+			return wrong
+		}
+		password, _ := u.User.Password()
+		t.Address, t.AMQPAddress = u.Host, u.Host
+		t.Broker = &bench.Broker{TLS: u.Scheme == "amqps", User: u.User.Username(), Password: password, Node: u.Path}
+	default:
+		return wrong
+	}
+	tg := &target{}
+	if err := b.login.trust(tg); err != nil {
+		return err
+	}
+	t.Host, t.RootCAs = u.Hostname(), tg.options.RootCAs
+	if t.Name == "" {
+		t.Name = u.Host
+	}
+	return nil
+}
+
+// redactURL leaves a password out of an error.
+func redactURL(text string) string {
+	if u, err := url.Parse(text); err == nil {
+		return u.Redacted()
+	}
+	return "…"
 }
 
 // progress shows the preparation of a workload on a terminal.

@@ -1,9 +1,10 @@
-// Package bench drives a hub, or any MQTT broker, from outside as many devices
-// would, and measures what it does: how fast devices connect, what an idle
-// connection costs, how much telemetry is taken, how long direct methods,
-// commands and twin patches take.
+// Package bench drives a hub, or any MQTT or AMQP 1.0 broker, from outside as many
+// devices would, and measures what it does: how fast devices connect, what an
+// idle connection costs, how much telemetry is taken, how long direct methods,
+// commands and twin patches take, how fast events are read and how long they are
+// under way.
 //
-// It is a generator of its own instead of the Go SDK: one goroutine and a few
+// Devices are a generator of its own instead of the Go SDK: one goroutine and a few
 // hundred bytes of state per connection, packets prepared in advance, and one
 // write for whatever a connection may send at once, so that the server and not
 // the generator is what is measured. It knows protocols and nothing of command
@@ -17,6 +18,8 @@ import (
 	"crypto/x509"
 	"fmt"
 	"slices"
+	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/causeway-iot/causeway/client"
@@ -26,6 +29,8 @@ import (
 const (
 	MaxConnections = 60_000 // ports of one address towards one server
 	MaxDepth       = 10_000 // messages in flight on one connection
+	MaxPreload     = 10_000_000
+	MaxRate        = 100_000
 	dialTimeout    = 30 * time.Second
 	replyTimeout   = 60 * time.Second // for an answer before a connection counts as stuck
 )
@@ -39,6 +44,12 @@ type Target struct {
 	// Service is the service side of the hub; nil when the target is a plain
 	// broker, which has no identities, twins and methods.
 	Service *client.Service
+	// AMQPAddress is host:port of AMQP, "" when it is not served.
+	AMQPAddress string
+	// Events is how the events of the hub are read.
+	Events client.EventsOptions
+	// Broker is set when the target is a plain AMQP broker.
+	Broker *Broker
 	// Key is the secret that the keys of the generated devices are made from.
 	Key []byte
 	// PID is the server's process, when it runs on this machine; 0 when not.
@@ -47,6 +58,19 @@ type Target struct {
 
 // Hub reports whether the target is a hub and not a plain broker.
 func (t *Target) Hub() bool { return t.Service != nil }
+
+// Lacks says what a workload needs that the target has not, "" for nothing.
+func (t *Target) Lacks(w Workload) string {
+	switch {
+	case w.NeedsHub && !t.Hub():
+		return "needs a hub: a plain broker has no such thing"
+	case t.Broker != nil && !w.AMQP:
+		return "needs MQTT, which the target is not driven by"
+	case w.AMQP && t.AMQPAddress == "":
+		return "needs AMQP, which the target does not serve"
+	}
+	return ""
+}
 
 // tls is what devices do: modern curves, no session tickets, so that every
 // connection is a full handshake.
@@ -68,6 +92,9 @@ type Load struct {
 	Dialing  int           // handshakes under way at once
 	Settle   time.Duration // idle: how long to wait for memory to settle
 	Listen   bool          // idle: subscribe as a device that listens to everything
+	Preload  int           // events: how many are stored to be read
+	Credit   int           // events: how many the reader asks for ahead
+	Rate     float64       // latency: messages per second
 	// Progress hears how far the preparation is; nil for nobody.
 	Progress func(what string, done, of int)
 }
@@ -76,6 +103,12 @@ func (l *Load) progress(what string, done, of int) {
 	if l.Progress != nil {
 		l.Progress(what, done, of)
 	}
+}
+
+// counter returns a function that tells of one more device.
+func (l *Load) counter(what string) func() {
+	var done atomic.Int64
+	return func() { l.progress(what, int(done.Add(1)), l.Devices) }
 }
 
 // Validate says what is wrong with l.
@@ -93,6 +126,12 @@ func (l *Load) Validate() error {
 		return fmt.Errorf("a duration of %v after %v cannot be measured", l.Duration, l.Warmup)
 	case l.Dialing < 1:
 		return fmt.Errorf("%d handshakes at once cannot connect anything", l.Dialing)
+	case l.Preload < 1 || l.Preload > MaxPreload:
+		return fmt.Errorf("%d events to read are not within 1 and %d", l.Preload, MaxPreload)
+	case l.Credit < 1 || l.Credit > client.MaxPrefetch:
+		return fmt.Errorf("a credit of %d is not within 1 and %d", l.Credit, client.MaxPrefetch)
+	case !(l.Rate > 0 && l.Rate <= MaxRate):
+		return fmt.Errorf("a rate of %v is not within 0 and %d", l.Rate, MaxRate)
 	}
 	return nil
 }
@@ -122,6 +161,8 @@ type Workload struct {
 	About string
 	// NeedsHub workloads make no sense against a plain broker.
 	NeedsHub bool
+	// AMQP workloads need a target that speaks it.
+	AMQP bool
 	// Setting names the parts of a load that matter to it.
 	Setting func(l Load) map[string]any
 	Run     func(ctx context.Context, t *Target, l Load) (Run, error)
@@ -131,32 +172,54 @@ type Workload struct {
 func Workloads() []Workload {
 	return []Workload{
 		{
-			"connect", "how many devices per second connect: TLS handshake, CONNECT, CONNACK", false,
+			"connect", "how many devices per second connect: TLS handshake, CONNECT, CONNACK", false, false,
 			func(l Load) map[string]any { return map[string]any{"devices": l.Devices, "dialing": l.Dialing} }, Connect,
 		},
 		{
-			"idle", "what an idle connection costs the server in memory", false,
+			"idle", "what an idle connection costs the server in memory", false, false,
 			func(l Load) map[string]any { return map[string]any{"devices": l.Devices, "listen": l.Listen} }, Idle,
 		},
 		{
-			"d2c", "telemetry: messages per second, acknowledged ones with QoS 1", false,
+			"d2c", "telemetry: messages per second, acknowledged ones with QoS 1", false, false,
 			func(l Load) map[string]any {
 				return map[string]any{"devices": l.Devices, "depth": l.Depth, "size": l.Size, "qos": l.QoS}
 			}, Telemetry,
 		},
 		{
-			"method", "direct methods: calls per second, and how long one takes", true,
+			"method", "direct methods: calls per second, and how long one takes", true, false,
 			func(l Load) map[string]any { return map[string]any{"devices": l.Devices, "calls": l.Depth} }, Methods,
 		},
 		{
-			"c2d", "commands: sent by REST, delivered and acknowledged by MQTT", true,
+			"c2d", "commands: sent by REST, delivered and acknowledged by MQTT", true, false,
 			func(l Load) map[string]any {
 				return map[string]any{"devices": l.Devices, "senders": l.Depth, "size": l.Size}
 			}, Commands,
 		},
 		{
-			"twin", "reported twin patches per second, each on stable storage", true,
+			"twin", "reported twin patches per second, each on stable storage", true, false,
 			func(l Load) map[string]any { return map[string]any{"devices": l.Devices, "depth": l.Depth} }, Twins,
+		},
+		{
+			"amqp-d2c", "telemetry by AMQP: accepted messages per second", false, true,
+			func(l Load) map[string]any {
+				return map[string]any{"devices": l.Devices, "depth": l.Depth, "size": l.Size}
+			}, AMQPTelemetry,
+		},
+		{
+			"amqp-idle", "what an idle AMQP connection costs the server in memory", true, true,
+			func(l Load) map[string]any { return map[string]any{"devices": l.Devices, "listen": l.Listen} }, AMQPIdle,
+		},
+		{
+			"events", "how many events per second one reader reads from one partition by AMQP", true, true,
+			func(l Load) map[string]any {
+				return map[string]any{"events": l.Preload, "credit": l.Credit, "size": l.Size}
+			}, Events,
+		},
+		{
+			"latency", "end to end: published by MQTT at a fixed rate, until a reader of events has it", true, true,
+			func(l Load) map[string]any {
+				return map[string]any{"devices": l.Devices, "rate": l.Rate, "size": l.Size}
+			}, EndToEnd,
 		},
 	}
 }
@@ -167,8 +230,8 @@ func Measure(ctx context.Context, w Workload, t *Target, l Load, repeat int) (Re
 	if err := l.Validate(); err != nil {
 		return res, err
 	}
-	if w.NeedsHub && !t.Hub() {
-		return res, fmt.Errorf("%s needs a hub: a plain broker has no such thing", w.Name)
+	if why := t.Lacks(w); why != "" {
+		return res, fmt.Errorf("%s %s", w.Name, why)
 	}
 	for range repeat {
 		r, err := w.Run(ctx, t, l)
@@ -185,7 +248,7 @@ func Measure(ctx context.Context, w Workload, t *Target, l Load, repeat int) (Re
 func median(workload string, runs []Run) Run {
 	sorted := slices.Clone(runs)
 	slices.SortFunc(sorted, func(a, b Run) int {
-		if workload == "idle" {
+		if strings.HasSuffix(workload, "idle") {
 			return cmp.Compare(b.Bytes, a.Bytes)
 		}
 		return cmp.Compare(a.Rate, b.Rate)

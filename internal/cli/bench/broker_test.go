@@ -79,7 +79,7 @@ func broker(t *testing.T) (*bench.Target, *counter) {
 func load() bench.Load {
 	return bench.Load{
 		Devices: 4, Depth: 3, Size: 100, QoS: 1, Warmup: 20 * time.Millisecond, Duration: 200 * time.Millisecond,
-		Dialing: 2, Settle: time.Second,
+		Dialing: 2, Settle: time.Second, Preload: 1000, Credit: 100, Rate: 100,
 	}
 }
 
@@ -161,6 +161,9 @@ func TestMeasureErrors(t *testing.T) {
 		"QoS 2":                   func(l *bench.Load) { l.QoS = 2 },
 		"cannot be measured":      func(l *bench.Load) { l.Duration = 0 },
 		"cannot connect anything": func(l *bench.Load) { l.Dialing = 0 },
+		"0 events to read":        func(l *bench.Load) { l.Preload = 0 },
+		"a credit of 0":           func(l *bench.Load) { l.Credit = 0 },
+		"a rate of 0":             func(l *bench.Load) { l.Rate = 0 },
 	} {
 		x := load()
 		l(&x)
@@ -170,6 +173,9 @@ func TestMeasureErrors(t *testing.T) {
 	}
 	if _, err := bench.Measure(t.Context(), workload(t, "twin"), target, load(), 1); err == nil || !strings.Contains(err.Error(), "needs a hub") {
 		t.Errorf("twin against a broker: %v", err)
+	}
+	if _, err := bench.Measure(t.Context(), workload(t, "amqp-d2c"), target, load(), 1); err == nil || !strings.Contains(err.Error(), "needs AMQP") {
+		t.Errorf("AMQP against a broker of MQTT: %v", err)
 	}
 	target.RootCAs = x509.NewCertPool()
 	if _, err := bench.Measure(t.Context(), workload(t, "d2c"), target, load(), 1); err == nil || !strings.Contains(err.Error(), "TLS") {

@@ -43,6 +43,8 @@ func (t *Target) deviceKey(id string) []byte {
 	return h.Sum(nil)
 }
 
+func encodeKey(key []byte) string { return base64.StdEncoding.EncodeToString(key) }
+
 // provisioning is how many devices are created at once: the hub writes what
 // waits in one transaction.
 const provisioning = 64
@@ -55,7 +57,7 @@ func (t *Target) provision(ctx context.Context, l Load) error {
 	ours := func(d client.DeviceIdentity) bool {
 		a := d.Authentication
 		return d.Status == "enabled" && a != nil && a.SymmetricKey != nil &&
-			a.SymmetricKey.PrimaryKey == base64.StdEncoding.EncodeToString(t.deviceKey(d.DeviceID))
+			a.SymmetricKey.PrimaryKey == encodeKey(t.deviceKey(d.DeviceID))
 	}
 	have := map[string]bool{}
 	list, err := t.Service.Devices(ctx, 0)
@@ -66,9 +68,9 @@ func (t *Target) provision(ctx context.Context, l Load) error {
 		have[d.DeviceID] = ours(d)
 	}
 	partial := len(list) >= causeway.MaxPageSize // there may be more than were listed
-	var made atomic.Int64
+	made := l.counter("devices")
 	return inParallel(ctx, provisioning, l.Devices, func(ctx context.Context, i int) error {
-		defer func() { l.progress("devices", int(made.Add(1)), l.Devices) }()
+		defer made()
 		id := t.device(i).id.Device
 		if have[id] {
 			return nil
@@ -78,7 +80,7 @@ func (t *Target) provision(ctx context.Context, l Load) error {
 				return nil
 			}
 		}
-		key := base64.StdEncoding.EncodeToString(t.deviceKey(id))
+		key := encodeKey(t.deviceKey(id))
 		d := client.DeviceIdentity{DeviceID: id, Status: "enabled", Authentication: &client.Authentication{
 			Type: "sas", SymmetricKey: &client.SymmetricKey{PrimaryKey: key, SecondaryKey: key},
 		}}
@@ -201,14 +203,14 @@ func (t *Target) assemble(ctx context.Context, l Load, each func(d *device) erro
 		}
 	}()
 	cfg := t.tls()
-	var up atomic.Int64
+	up := l.counter("connections")
 	err = inParallel(ctx, l.Dialing, l.Devices, func(ctx context.Context, i int) error {
 		d := t.device(i)
 		if err := t.connect(ctx, d, cfg); err != nil {
 			return err
 		}
 		f[i] = d
-		l.progress("connections", int(up.Add(1)), l.Devices)
+		up()
 		if each != nil {
 			return each(d)
 		}

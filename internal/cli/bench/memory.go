@@ -3,6 +3,7 @@ package bench
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -12,11 +13,13 @@ import (
 	"github.com/causeway-iot/causeway/internal/wire/topic"
 )
 
+var errNoProcess = errors.New("the server's process is not known: pass --pid, and run this on its machine")
+
 // Idle measures the memory of the server's process before and after all devices
 // have connected and gone quiet, and divides the difference by their number.
 func Idle(ctx context.Context, t *Target, l Load) (Run, error) {
 	if t.PID == 0 {
-		return Run{}, fmt.Errorf("the server's process is not known: pass --pid, and run this on its machine")
+		return Run{}, errNoProcess
 	}
 	if err := t.provision(ctx, l); err != nil {
 		return Run{}, fmt.Errorf("create devices: %w", err)
