@@ -9,6 +9,7 @@ import (
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/core/auth"
+	"github.com/causeway-iot/causeway/internal/core/claims"
 	"github.com/causeway-iot/causeway/internal/obs"
 	"github.com/causeway-iot/causeway/internal/wire/hubamqp"
 	"github.com/causeway-iot/causeway/wire/amqp"
@@ -41,8 +42,8 @@ type replies struct {
 var (
 	_ amqp.ReceiverHandler = (*requests)(nil)
 	_ amqp.SenderHandler   = (*replies)(nil)
-	_ link                 = (*requests)(nil)
-	_ link                 = (*replies)(nil)
+	_ claims.Granted       = (*requests)(nil)
+	_ claims.Granted       = (*replies)(nil)
 )
 
 func (pe *peer) attachManagement(addr hubamqp.Address, a *amqp.Attach) error {
@@ -57,13 +58,14 @@ func (pe *peer) attachManagement(addr hubamqp.Address, a *amqp.Attach) error {
 	if err := pe.entity(entity); err != nil {
 		return err
 	}
-	if n := pe.managementLinks(); n >= pe.plane.Limits.ManagementLinks {
+	manages := func(l claims.Granted) bool { _, ok := l.(*reader); return !ok }
+	if n := pe.Count(manages); n >= pe.plane.Limits.ManagementLinks {
 		return amqp.Refuse(amqp.ResourceLimitExceeded, "the connection has %d links with $management already, which is the limit", n)
 	}
 	if a.Role == codec.Sender {
 		l := &requests{peer: pe}
 		l.recv = a.Receive(amqp.ReceiverOptions{Handler: l, Credit: requestCredit, MaxMessageSize: maxRequest})
-		pe.keep(l)
+		pe.Keep(l)
 		l.release = pe.Bind(l, path, auth.ServiceConnect)
 		return nil
 	}
@@ -75,37 +77,24 @@ func (pe *peer) attachManagement(addr hubamqp.Address, a *amqp.Attach) error {
 	}
 	l.ctx, l.stop = context.WithCancel(context.Background())
 	l.snd = a.Send(amqp.SenderOptions{Handler: l, Untracked: true})
-	pe.keep(l)
+	pe.Keep(l)
 	pe.replies = append(pe.replies, l)
 	l.release = pe.Bind(l, path, auth.ServiceConnect)
 	return nil
 }
 
-// managementLinks returns how many links with $management the peer has.
-func (pe *peer) managementLinks() int {
-	pe.mu.Lock()
-	defer pe.mu.Unlock()
-	n := 0
-	for l := range pe.links {
-		if _, ok := l.(*reader); !ok {
-			n++
-		}
-	}
-	return n
-}
-
 // Detached lets go of the link.
-func (l *requests) Detached(*amqp.Receiver, error) { l.end() }
+func (l *requests) Detached(*amqp.Receiver, error) { l.End() }
 
-func (l *requests) end() {
+func (l *requests) End() {
 	l.release()
-	l.peer.forget(l)
+	l.peer.Forget(l)
 }
 
 // Close closes the link because what allowed it is over.
 func (l *requests) Close(cond *codec.Condition) {
 	l.recv.Close(cond)
-	l.peer.forget(l) // nobody else is told
+	l.peer.Forget(l) // nobody else is told
 }
 
 // Transfer answers a request.
@@ -214,7 +203,7 @@ func (l *replies) send(reply []byte) {
 	l.waiting = append(l.waiting, reply)
 	if !l.sending {
 		l.sending = true
-		l.peer.wg.Go(l.run)
+		l.peer.Go(l.run)
 	}
 }
 
@@ -259,12 +248,12 @@ func (l *replies) Flow(s *amqp.Sender) {
 func (l *replies) Disposition(*amqp.Sender, amqp.Sent, *codec.State, bool) {}
 
 // Detached lets go of the link.
-func (l *replies) Detached(*amqp.Sender, error) { l.end() }
+func (l *replies) Detached(*amqp.Sender, error) { l.End() }
 
-func (l *replies) end() {
+func (l *replies) End() {
 	l.stop()
 	l.release()
-	l.peer.forget(l)
+	l.peer.Forget(l)
 	if i := slices.Index(l.peer.replies, l); i >= 0 {
 		l.peer.replies = slices.Delete(l.peer.replies, i, i+1)
 	}
@@ -274,5 +263,5 @@ func (l *replies) end() {
 func (l *replies) Close(cond *codec.Condition) {
 	l.snd.Close(cond)
 	l.stop()
-	l.peer.forget(l) // nobody else is told
+	l.peer.Forget(l) // nobody else is told
 }

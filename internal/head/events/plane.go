@@ -70,14 +70,12 @@ type Plane struct {
 
 	once    sync.Once
 	readers readers
-	mu      sync.RWMutex
-	peers   map[claims.Peer]*peer
+	peers   claims.Peers[peer]
 }
 
 var _ claims.Plane = (*Plane)(nil)
 
 func (p *Plane) setup() {
-	p.peers = map[claims.Peer]*peer{}
 	p.Limits = p.Limits.withDefaults()
 	if p.Log == nil {
 		p.Log = slog.New(slog.DiscardHandler)
@@ -111,78 +109,28 @@ func (p *Plane) Flush(claims.Peer) {}
 
 // Closed ends the peer's readers and waits until they have ended.
 func (p *Plane) Closed(cp claims.Peer) {
-	pe := p.known(cp)
-	if pe == nil {
-		return
+	if pe := p.peers.Take(cp); pe != nil {
+		pe.EndAll()
 	}
-	pe.close()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.peers, cp)
 }
 
 // peer returns what is known of a connection.
 func (p *Plane) peer(cp claims.Peer) *peer {
-	if pe := p.known(cp); pe != nil {
-		return pe
+	pe := p.peers.Get(cp)
+	if pe == nil {
+		pe = &peer{Peer: cp, plane: p}
+		p.peers.Put(cp, pe)
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	pe := &peer{Peer: cp, plane: p, links: map[link]struct{}{}}
-	p.peers[cp] = pe
 	return pe
 }
 
-func (p *Plane) known(cp claims.Peer) *peer {
-	p.mu.RLock()
-	defer p.mu.RUnlock()
-	return p.peers[cp]
-}
-
 // peer is one connection. Its methods are called by the connection's reader, but
-// for forget.
+// for those of its links.
 type peer struct {
 	claims.Peer
+	claims.Links
 	plane   *Plane
-	replies []*replies     // links for the replies of $management
-	wg      sync.WaitGroup // goroutines of readers
-
-	mu    sync.Mutex
-	links map[link]struct{}
-}
-
-// link is a link that was granted.
-type link interface {
-	claims.Link
-	// end lets go of what the link has. It may be called more than once, and
-	// does not wait.
-	end()
-}
-
-func (pe *peer) keep(l link) {
-	pe.mu.Lock()
-	defer pe.mu.Unlock()
-	pe.links[l] = struct{}{}
-}
-
-func (pe *peer) forget(l link) {
-	pe.mu.Lock()
-	defer pe.mu.Unlock()
-	delete(pe.links, l)
-}
-
-// close ends the links that are left, and waits for their goroutines.
-func (pe *peer) close() {
-	pe.mu.Lock()
-	links := make([]link, 0, len(pe.links))
-	for l := range pe.links {
-		links = append(links, l)
-	}
-	pe.mu.Unlock()
-	for _, l := range links {
-		l.end()
-	}
-	pe.wg.Wait()
+	replies []*replies // links for the replies of $management
 }
 
 // authorize reports whether the peer may use path.

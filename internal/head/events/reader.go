@@ -8,6 +8,7 @@ import (
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/core/auth"
+	"github.com/causeway-iot/causeway/internal/core/claims"
 	"github.com/causeway-iot/causeway/internal/core/envelope"
 	"github.com/causeway-iot/causeway/internal/core/eventlog"
 	"github.com/causeway-iot/causeway/internal/obs"
@@ -40,7 +41,7 @@ type reader struct {
 
 var (
 	_ amqp.SenderHandler = (*reader)(nil)
-	_ link               = (*reader)(nil)
+	_ claims.Granted     = (*reader)(nil)
 )
 
 func (pe *peer) attachReader(addr hubamqp.Address, a *amqp.Attach) error {
@@ -95,9 +96,9 @@ func (pe *peer) attachReader(addr hubamqp.Address, a *amqp.Attach) error {
 	for _, o := range stolen {
 		o.Close(amqp.Refuse(hubamqp.LinkStolen, "a reader with epoch %d has come for partition %d in this consumer group", r.epoch.V, p))
 	}
-	pe.keep(r)
+	pe.Keep(r)
 	r.release = pe.Bind(r, path, auth.ServiceConnect)
-	pe.wg.Go(r.run)
+	pe.Go(r.run)
 	return nil
 }
 
@@ -118,16 +119,16 @@ func (r *reader) Flow(s *amqp.Sender) {
 func (r *reader) Disposition(*amqp.Sender, amqp.Sent, *codec.State, bool) {}
 
 // Detached lets go of the link.
-func (r *reader) Detached(*amqp.Sender, error) { r.end() }
+func (r *reader) Detached(*amqp.Sender, error) { r.End() }
 
 // Close closes the link: what allowed it is over, or its place is taken.
 func (r *reader) Close(cond *codec.Condition) {
 	r.snd.Close(cond)
-	r.end()
+	r.End()
 }
 
-// end makes room for others at once, and has the goroutine end.
-func (r *reader) end() {
+// End makes room for others at once, and has the goroutine end.
+func (r *reader) End() {
 	r.stop()
 	r.peer.plane.readers.remove(r)
 }
@@ -135,9 +136,9 @@ func (r *reader) end() {
 // run sends events while the peer wants some.
 func (r *reader) run() {
 	defer func() {
-		r.end()
+		r.End()
 		r.release()
-		r.peer.forget(r)
+		r.peer.Forget(r)
 	}()
 	err := r.pump()
 	if r.ctx.Err() != nil || r.snd.Err() != nil {

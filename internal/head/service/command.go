@@ -9,6 +9,7 @@ import (
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/core/auth"
+	"github.com/causeway-iot/causeway/internal/core/claims"
 	"github.com/causeway-iot/causeway/internal/obs"
 	"github.com/causeway-iot/causeway/internal/wire/hubamqp"
 	"github.com/causeway-iot/causeway/wire/amqp"
@@ -24,7 +25,7 @@ type commands struct {
 
 var (
 	_ amqp.ReceiverHandler = (*commands)(nil)
-	_ link                 = (*commands)(nil)
+	_ claims.Granted       = (*commands)(nil)
 )
 
 // command is a message of the burst under way.
@@ -47,7 +48,7 @@ func (pe *peer) attachCommands(a *amqp.Attach) error {
 	}
 	l := &commands{peer: pe}
 	l.recv = a.Receive(amqp.ReceiverOptions{Handler: l, Credit: uint32(pe.plane.Limits.Credit), MaxMessageSize: maxMessage})
-	pe.keep(l)
+	pe.Keep(l)
 	l.release = pe.Bind(l, path, auth.ServiceConnect)
 	return nil
 }
@@ -58,17 +59,17 @@ func (l *commands) Transfer(_ *amqp.Receiver, d amqp.Delivery) {
 }
 
 // Detached lets go of the link.
-func (l *commands) Detached(*amqp.Receiver, error) { l.end() }
+func (l *commands) Detached(*amqp.Receiver, error) { l.End() }
 
-func (l *commands) end() {
+func (l *commands) End() {
 	l.release()
-	l.peer.forget(l)
+	l.peer.Forget(l)
 }
 
 // Close closes the link because what allowed it is over.
 func (l *commands) Close(cond *codec.Condition) {
 	l.recv.Close(cond)
-	l.peer.forget(l) // nobody else is told
+	l.peer.Forget(l) // nobody else is told
 }
 
 // flush queues the messages of a burst and settles them when they are durable.

@@ -9,6 +9,7 @@ import (
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/cloud/outbox"
 	"github.com/causeway-iot/causeway/internal/core/auth"
+	"github.com/causeway-iot/causeway/internal/core/claims"
 	"github.com/causeway-iot/causeway/internal/obs"
 	"github.com/causeway-iot/causeway/internal/wire/hubamqp"
 	"github.com/causeway-iot/causeway/wire/amqp"
@@ -37,7 +38,7 @@ type notices struct {
 
 var (
 	_ amqp.SenderHandler = (*notices)(nil)
-	_ link               = (*notices)(nil)
+	_ claims.Granted     = (*notices)(nil)
 )
 
 // held is a message that is with the peer.
@@ -59,7 +60,8 @@ func (pe *peer) attachNotices(a *amqp.Attach, k outbox.Kind) error {
 	if a.Role != peerReceives {
 		return wrongWay(path, "receive from")
 	}
-	if pe.receivers() >= limits.Receivers {
+	receives := func(l claims.Granted) bool { _, ok := l.(*notices); return ok }
+	if pe.Count(receives) >= limits.Receivers {
 		return amqp.Refuse(amqp.ResourceLimitExceeded, "the connection receives on %d links of this kind already, which is the limit", limits.Receivers)
 	}
 	l := &notices{peer: pe, kind: k, poke: make(chan struct{}, 1), held: map[*held]struct{}{}}
@@ -67,9 +69,9 @@ func (pe *peer) attachNotices(a *amqp.Attach, k outbox.Kind) error {
 	l.atOnce = a.SndSettleMode == codec.SendSettled
 	// One more than are ever sent: sending never waits for the peer to settle.
 	l.snd = a.Send(amqp.SenderOptions{Handler: l, Unsettled: limits.Unsettled + 1})
-	pe.keep(l)
+	pe.Keep(l)
 	l.release = pe.Bind(l, path, auth.ServiceConnect)
-	pe.wg.Go(l.run)
+	pe.Go(l.run)
 	return nil
 }
 
@@ -84,7 +86,7 @@ func (l *notices) look() {
 }
 
 // Detached gives back what the peer has not settled.
-func (l *notices) Detached(*amqp.Sender, error) { l.end() }
+func (l *notices) Detached(*amqp.Sender, error) { l.End() }
 
 // Close closes the link because what allowed it is over.
 func (l *notices) Close(cond *codec.Condition) {
@@ -92,8 +94,8 @@ func (l *notices) Close(cond *codec.Condition) {
 	l.stop() // the goroutine does the rest: this must not wait
 }
 
-// end gives back what the peer has not settled, and has the goroutines end.
-func (l *notices) end() {
+// End gives back what the peer has not settled, and has the goroutines end.
+func (l *notices) End() {
 	l.stop()
 	l.mu.Lock()
 	first := !l.over
@@ -111,7 +113,7 @@ func (l *notices) end() {
 		l.unlock(locks...)
 	}
 	l.release()
-	l.peer.forget(l)
+	l.peer.Forget(l)
 }
 
 func (l *notices) unlock(locks ...causeway.LockToken) {
@@ -120,7 +122,7 @@ func (l *notices) unlock(locks ...causeway.LockToken) {
 
 // run sends messages while the peer wants some.
 func (l *notices) run() {
-	defer l.end()
+	defer l.End()
 	box := l.peer.plane.Outbox
 	ready, cancel := box.Subscribe(l.peer.Hub(), l.kind)
 	defer cancel()

@@ -61,14 +61,12 @@ type Plane struct {
 	Limits   Limits
 
 	once  sync.Once
-	mu    sync.RWMutex
-	peers map[claims.Peer]*peer
+	peers claims.Peers[peer]
 }
 
 var _ claims.Plane = (*Plane)(nil)
 
 func (p *Plane) setup() {
-	p.peers = map[claims.Peer]*peer{}
 	p.Limits = p.Limits.withDefaults()
 	if p.Log == nil {
 		p.Log = slog.New(slog.DiscardHandler)
@@ -95,107 +93,44 @@ func (p *Plane) Attach(cp claims.Peer, addr hubamqp.Address, a *amqp.Attach) err
 
 // Flush queues the messages of a burst and settles them.
 func (p *Plane) Flush(cp claims.Peer) {
-	if pe := p.known(cp); pe != nil {
+	if pe := p.peers.Get(cp); pe != nil {
 		pe.flush()
 	}
 }
 
 // Closed gives back what the peer had. It waits until its goroutines have ended.
 func (p *Plane) Closed(cp claims.Peer) {
-	pe := p.known(cp)
-	if pe == nil {
-		return
+	if pe := p.peers.Take(cp); pe != nil {
+		pe.EndAll()
 	}
-	pe.close()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.peers, cp)
 }
 
 // peer returns what is known of a connection.
 func (p *Plane) peer(cp claims.Peer) *peer {
-	if pe := p.known(cp); pe != nil {
-		return pe
+	pe := p.peers.Get(cp)
+	if pe == nil {
+		pe = &peer{Peer: cp, plane: p}
+		p.peers.Put(cp, pe)
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	pe := &peer{Peer: cp, plane: p, links: map[link]struct{}{}}
-	p.peers[cp] = pe
 	return pe
-}
-
-func (p *Plane) known(cp claims.Peer) *peer {
-	p.mu.RLock()
-	defer p.mu.RUnlock()
-	return p.peers[cp]
 }
 
 const opAttach = "service.attach"
 
 // peer is one connection. Its methods are called by the connection's reader, but
-// for forget.
+// for those of its links.
 type peer struct {
 	claims.Peer
+	claims.Links
 	plane   *Plane
 	burst   []command
 	scratch hubamqp.Scratch
-	wg      sync.WaitGroup // goroutines of links
-
-	mu    sync.Mutex
-	links map[link]struct{}
-}
-
-// link is a link that was granted.
-type link interface {
-	claims.Link
-	// end gives back what the link has. It may be called more than once.
-	end()
 }
 
 // authorize reports whether the peer may use path.
 func (pe *peer) authorize(path string) error {
 	_, err := pe.Authorize(path, auth.ServiceConnect)
 	return err
-}
-
-// keep remembers a link until it is over.
-func (pe *peer) keep(l link) {
-	pe.mu.Lock()
-	defer pe.mu.Unlock()
-	pe.links[l] = struct{}{}
-}
-
-func (pe *peer) forget(l link) {
-	pe.mu.Lock()
-	defer pe.mu.Unlock()
-	delete(pe.links, l)
-}
-
-// receivers returns how many links the peer receives on.
-func (pe *peer) receivers() int {
-	pe.mu.Lock()
-	defer pe.mu.Unlock()
-	n := 0
-	for l := range pe.links {
-		if _, ok := l.(*notices); ok {
-			n++
-		}
-	}
-	return n
-}
-
-// close ends the links that are left, and waits for what goes on for them.
-func (pe *peer) close() {
-	pe.mu.Lock()
-	links := make([]link, 0, len(pe.links))
-	for l := range pe.links {
-		links = append(links, l)
-	}
-	pe.mu.Unlock()
-	for _, l := range links {
-		l.end()
-	}
-	pe.wg.Wait()
 }
 
 // wrongWay returns the refusal of a link that runs the other way than messages

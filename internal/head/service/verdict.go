@@ -55,7 +55,7 @@ func (l *notices) Disposition(_ *amqp.Sender, d amqp.Sent, state *codec.State, s
 	l.verdicts = append(l.verdicts, v)
 	if !l.settling {
 		l.settling = true
-		l.peer.wg.Go(l.settleAll)
+		l.peer.Go(l.settleAll)
 	}
 }
 
