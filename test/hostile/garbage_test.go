@@ -22,17 +22,19 @@ func garbage(n int) string {
 	return string(b)
 }
 
-// TestGarbage sends to both ports what does not belong there, before and after
+// TestGarbage sends to all ports what does not belong there, before and after
 // the TLS handshake: the connection is closed.
 func TestGarbage(t *testing.T) {
 	w := newWorld(t)
 	const cutShort = "TLS hello cut short" // the one that more could follow
+	const plainAMQP = "AMQP"
 	inputs := []struct{ name, text string }{
 		{"random bytes", garbage(64 << 10)},
 		{"zeros", strings.Repeat("\x00", 64<<10)},
 		{"plain HTTP", "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"},
 		{"plain MQTT", "\x10\x0c\x00\x04MQTT\x04\x02\x00\x00\x00\x00"},
-		{"AMQP", "AMQP\x00\x01\x00\x00"},
+		{plainAMQP, "AMQP\x00\x01\x00\x00"},
+		{"AMQP 0-9-1", "AMQP\x00\x00\x09\x01"},
 		{"SSH", "SSH-2.0-OpenSSH_9.9\r\n"},
 		{"SSL 2", "\x80\x2e\x01\x00\x02\x00\x15\x00\x00\x00\x10" + strings.Repeat("\x00", 40)},
 		{"TLS record larger than any", "\x16\x03\x01\xff\xff" + strings.Repeat("x", 70_000)},
@@ -41,13 +43,13 @@ func TestGarbage(t *testing.T) {
 		{"TLS hello that lies about its length", "\x16\x03\x01\x00\x08\x01\xff\xff\xff\x03\x03ab"},
 		{cutShort, "\x16\x03\x01\x00\x20\x01\x00\x00\x1c\x03\x03abc"},
 	}
-	for _, port := range []struct{ name, addr string }{{"MQTT", w.mqtt}, {"HTTPS", w.https}} {
+	for _, port := range []struct{ name, addr string }{{"MQTT", w.mqtt}, {"HTTPS", w.https}, {"AMQP", w.amqp}} {
 		for _, in := range inputs {
 			t.Run(port.name+" port, "+in.name, func(t *testing.T) {
 				closes(t, w.dial(port.addr), in.text, in.name == cutShort)
 			})
 			t.Run(port.name+" port inside TLS, "+in.name, func(t *testing.T) {
-				if port.name == "HTTPS" && in.name == "plain HTTP" {
+				if port.name == "HTTPS" && in.name == "plain HTTP" || port.name == "AMQP" && in.name == plainAMQP {
 					t.Skip("that is what belongs there")
 				}
 				// A line of HTTP may become very long before it is none.

@@ -115,7 +115,21 @@ func (w *world) besiege(addr string, n int) (lift func()) {
 // own, by TestConnectDeadline and TestManyHalfOpen of internal/head/mqtt.
 func TestHalfOpenMQTT(t *testing.T) {
 	w := newWorld(t)
-	lift := w.besiege(w.mqtt, halfOpen)
+	w.holdsHalfOpen(w.mqtt)
+}
+
+// TestHalfOpenAMQP does the same to the AMQP port; that each is cut is shown by
+// TestConnectDeadline and TestHandshakeDeadline of internal/head/amqp.
+func TestHalfOpenAMQP(t *testing.T) {
+	w := newWorld(t)
+	w.holdsHalfOpen(w.amqp)
+}
+
+// holdsHalfOpen besieges a port that waits long for those that get nowhere.
+func (w *world) holdsHalfOpen(addr string) {
+	t := w.t
+	t.Helper()
+	lift := w.besiege(addr, halfOpen)
 	deadline := time.Now().Add(patience)
 	for runtime.NumGoroutine() < w.goroutines+halfOpen {
 		if time.Now().After(deadline) {
@@ -125,7 +139,11 @@ func TestHalfOpenMQTT(t *testing.T) {
 	}
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	t.Logf("%d bytes for each half-open connection", (m.HeapAlloc+m.StackInuse-w.memory)/halfOpen)
+	each := (m.HeapAlloc + m.StackInuse - w.memory) / halfOpen
+	t.Logf("%d bytes for each half-open connection", each)
+	if each > 32<<10 {
+		t.Errorf("a half-open connection takes %d bytes", each)
+	}
 	t.Logf("the bystander was served in %v", w.bystander())
 	lift()
 	w.unharmed(16 << 20)

@@ -12,11 +12,63 @@ import (
 	"testing"
 	"time"
 
+	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/internal/wire/hubamqp"
 	"github.com/causeway-iot/causeway/internal/wire/mqtt"
+	"github.com/causeway-iot/causeway/test/amqppeer"
+	"github.com/causeway-iot/causeway/wire/amqp/codec"
 )
 
 // burst is how long mutated traffic is sent.
 const burst = 2 * time.Second
+
+// amqpTraffic is what a good client sends over AMQP, frame by frame: with SASL
+// PLAIN, or with a token that it puts.
+func amqpTraffic(key []byte, plain bool) (all [][]byte) {
+	one := func(p codec.Performative, payload []byte) { all = append(all, codec.AppendFrame(nil, 0, p, payload)) }
+	if plain {
+		all = append(all, codec.ProtocolSASL.Append(nil))
+		one(&codec.SASLInit{Mechanism: "PLAIN", InitialResponse: []byte("\x00attacker@sas.localhost\x00" + proof(key)), Hostname: "localhost"}, nil)
+	}
+	all = append(all, codec.ProtocolAMQP.Append(nil))
+	one(amqppeer.OpenFrame(), nil)
+	one(amqppeer.BeginFrame(), nil)
+	if !plain {
+		one(amqppeer.SendTo(hubamqp.CBSAddress, 0), nil)
+		one(amqppeer.ReceiveFrom(hubamqp.CBSAddress, 1), nil)
+		one(amqppeer.Credit(1, 10), nil)
+		all = append(all, amqppeer.AppendTransfer(nil, 0, 0, 0, amqppeer.PutToken("localhost/devices/attacker", proof(key))))
+	}
+	for handle, address := range []string{2: "/messages/events", 3: "/twin", 4: "/methods/devicebound"} {
+		if address != "" {
+			one(amqppeer.SendTo("/devices/attacker"+address, uint32(handle)), nil)
+		}
+	}
+	for handle, address := range []string{5: "/messages/devicebound", 6: "/twin", 7: "/methods/devicebound"} {
+		if address != "" {
+			one(amqppeer.ReceiveFrom("/devices/attacker"+address, uint32(handle)), nil)
+			one(amqppeer.Credit(uint32(handle), 10), nil)
+		}
+	}
+	message := hubamqp.AppendTelemetry(nil, &causeway.Message{
+		Body: []byte(`{"t":21.5}`), ID: "m-1", ContentType: "application/json", Properties: []causeway.Property{{Key: "key", Value: "value"}},
+	})
+	transfer := &codec.Transfer{Handle: 2, DeliveryID: codec.Some(uint32(1)), DeliveryTag: []byte{1}}
+	one(transfer, message)
+	half := &codec.Transfer{Handle: 2, DeliveryID: codec.Some(uint32(2)), DeliveryTag: []byte{2}, More: true}
+	one(half, message[:20])
+	one(&codec.Transfer{Handle: 2}, message[20:])
+	batch := &codec.Transfer{Handle: 2, DeliveryID: codec.Some(uint32(3)), DeliveryTag: []byte{3}, MessageFormat: codec.Some(uint32(hubamqp.BatchFormat))}
+	one(batch, hubamqp.AppendBatch(nil, []causeway.Message{{Body: []byte("one")}, {Body: []byte("two")}}))
+	twin := &codec.Transfer{Handle: 3, DeliveryID: codec.Some(uint32(4)), DeliveryTag: []byte{4}}
+	one(twin, hubamqp.AppendTwinRequest(nil, hubamqp.TwinRequest{Op: hubamqp.TwinPatch, Correlation: codec.UUID([16]byte{1}), Body: []byte(`{"a":{"b":[1,2]}}`)}))
+	one(&codec.Disposition{Role: codec.Receiver, First: 0, Last: codec.Some(uint32(3)), Settled: true, State: codec.Accepted()}, nil)
+	one(&codec.Flow{IncomingWindow: 100, OutgoingWindow: 100, Handle: codec.Some(uint32(5)), DeliveryCount: codec.Some(uint32(0)), LinkCredit: codec.Some(uint32(10)), Drain: true}, nil)
+	one(&codec.Detach{Handle: 7, Closed: true}, nil)
+	one(&codec.End{}, nil)
+	one(&codec.Close{}, nil)
+	return all
+}
 
 // traffic is what a good client sends over one connection, packet by packet.
 func traffic(key []byte) (overMQTT, overHTTPS [][]byte) {
@@ -90,7 +142,9 @@ func mutate(r *rand.Rand, b []byte) []byte {
 // mutations do to their own.
 func TestMutatedTraffic(t *testing.T) {
 	w := newWorld(t)
-	overMQTT, overHTTPS := traffic(w.key("attacker"))
+	key := w.key("attacker")
+	overMQTT, overHTTPS := traffic(key)
+	overAMQP := [][][]byte{amqpTraffic(key, false), amqpTraffic(key, true)}
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	until := time.Now().Add(burst)
@@ -101,8 +155,11 @@ func TestMutatedTraffic(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, uint64(worker)))
 			for time.Now().Before(until) {
 				addr, packets := w.mqtt, overMQTT
-				if worker%3 == 0 {
+				switch worker % 3 {
+				case 0:
 					addr, packets = w.https, overHTTPS
+				case 1:
+					addr, packets = w.amqp, overAMQP[r.IntN(len(overAMQP))]
 				}
 				// The ones before it are good, so that it is met in every state.
 				n := r.IntN(len(packets))

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/causeway-iot/causeway/internal/wire/mqtt"
+	"github.com/causeway-iot/causeway/test/amqppeer"
+	"github.com/causeway-iot/causeway/wire/amqp/codec"
 )
 
 // slowEach is how many clients of each slow kind there are.
@@ -62,6 +64,7 @@ func slowKinds(key []byte) []slow {
 		}
 	}
 	mq := func(w *world) string { return w.mqtt }
+	am := func(w *world) string { return w.amqp }
 	web := func(w *world) string { return w.https }
 	const hello = "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
 	auth := "Authorization: " + proof(key) + "\r\n"
@@ -70,6 +73,15 @@ func slowKinds(key []byte) []slow {
 		{name: "MQTT, nothing after the handshake", begin: over(mq, "")},
 		{name: "MQTT, CONNECT byte by byte", begin: over(mq, string(connect[:len(connect)/2])), rest: 'x'},
 		{name: "MQTT, PUBLISH never finished", begin: over(mq, string(connect)+"\x30\xff\x7f\x00\x20devices/attacker/messages/events/"), one: true},
+		{name: "AMQP port, TLS handshake byte by byte", begin: plain(am, hello), rest: 'x'},
+		{name: "AMQP, nothing after the handshake", begin: over(am, "")},
+		{name: "AMQP, part of a header", begin: over(am, "AMQP")},
+		{name: "AMQP, SASL init byte by byte", begin: over(am, string(codec.ProtocolSASL.Append(nil))+lying(8000, "\x00")), rest: 'x'},
+		{name: "AMQP, open byte by byte", begin: over(am, string(codec.ProtocolAMQP.Append(nil))+lying(60_000, "\x00")), rest: 'x'},
+		{name: "AMQP, frame never finished after the open", begin: over(am, string(amqppeer.AppendHello(nil))+lying(60_000, "\x00")), rest: 'x'},
+		{name: "AMQP, token never finished", begin: over(am, string(codec.AppendFrame(frames(amqppeer.AppendHello(nil), amqppeer.SendTo("$cbs", 0)), 0, &codec.Transfer{
+			DeliveryID: codec.Some(uint32(0)), DeliveryTag: []byte{1}, More: true,
+		}, make([]byte, 50_000))))},
 		{name: "HTTPS port, TLS handshake byte by byte", begin: plain(web, hello), rest: 'x', cut: true},
 		{name: "HTTPS, nothing after the handshake", begin: over(web, ""), cut: true},
 		{name: "HTTPS, header byte by byte", begin: over(web, "GET /devices/attacker/modules?api-version=2021-04-12 HTTP/1.1\r\nHost: localhost\r\nX-Slow: "), rest: 'x', cut: true},
@@ -78,6 +90,8 @@ func slowKinds(key []byte) []slow {
 		{name: "HTTP/2, preface byte by byte", begin: over(web, "PRI * HTTP/2.0", "h2"), cut: true},
 		{name: "WebSocket, nothing after the upgrade", begin: over(web, "GET /$iothub/websocket HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
 			"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n")},
+		{name: "WebSocket, nothing after the upgrade to AMQP", begin: over(web, "GET /$iothub/websocket HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+			"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: AMQPWSB10\r\n\r\n")},
 	}
 }
 

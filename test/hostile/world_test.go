@@ -49,6 +49,7 @@ type world struct {
 	tls   *tls.Config
 	mqtt  string // addresses
 	https string
+	amqp  string
 
 	goroutines int // when at rest
 	memory     uint64
@@ -126,7 +127,7 @@ func newWorld(t *testing.T) *world {
 	w := &world{
 		Cloud: c, t: t, log: log, owner: c.Connection().OwnerConnectionString,
 		tls:  &tls.Config{RootCAs: roots, ServerName: "localhost", MinVersion: tls.VersionTLS12},
-		mqtt: a.MQTT.String(), https: a.HTTPS.String(),
+		mqtt: a.MQTT.String(), https: a.HTTPS.String(), amqp: a.AMQP.String(),
 	}
 	w.bystander() // pools and caches are filled
 	w.goroutines, w.memory = w.measure(1 << 30)
