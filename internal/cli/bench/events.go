@@ -51,7 +51,9 @@ func Events(ctx context.Context, t *Target, l Load) (Run, error) {
 	select {
 	case took = <-clock:
 		stop()
-		<-ended
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			return Run{}, err
+		}
 	case err := <-ended:
 		stop()
 		<-clock
@@ -88,7 +90,7 @@ func (t *Target) fill(ctx context.Context, e *client.Events, l Load) (partition 
 	if err != nil {
 		return "", 0, err
 	}
-	defer d.Close()
+	defer func() { err = errors.Join(err, d.Close()) }()
 	batch := make([]causeway.Message, fillBatch)
 	for i := range batch {
 		batch[i] = causeway.Message{Body: payload(l.Size), ContentType: "application/json", ContentEncoding: "utf-8"}

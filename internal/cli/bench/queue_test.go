@@ -16,7 +16,6 @@ import (
 
 // queue is a plain AMQP broker that counts what it gets.
 type queue struct {
-	address string
 	mu      sync.Mutex
 	conns   []*amqp.Conn
 	seen    map[string]bool // by connection and delivery tag
