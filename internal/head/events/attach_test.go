@@ -7,6 +7,7 @@ import (
 
 	goamqp "github.com/Azure/go-amqp"
 
+	"github.com/causeway-iot/causeway/internal/core/claims/claimstest"
 	"github.com/causeway-iot/causeway/internal/wire/hubamqp"
 	"github.com/causeway-iot/causeway/wire/amqp"
 	"github.com/causeway-iot/causeway/wire/amqp/codec"
@@ -81,17 +82,17 @@ func TestBadInput(t *testing.T) {
 // TestUnauthorized has every kind of link refused.
 func TestUnauthorized(t *testing.T) {
 	w := open(t, nil)
-	w.deny = true
+	w.head.Deny()
 	s := w.client()
 	for _, source := range []string{address("0"), "$management", "myhub/$management", "messages/events/", "/messages/events/$management", "myhub"} {
 		_, err := s.AttachReceiver(t.Context(), amqp.LinkConfig{Source: source}, amqp.ReceiverOptions{Handler: &in{}})
-		if condition(err) != amqp.UnauthorizedAccess {
+		if claimstest.Condition(err) != amqp.UnauthorizedAccess {
 			t.Errorf("receiver from %s: %v", source, err)
 		}
 	}
 	for _, target := range []string{address("0"), "$management", "myhub"} {
 		_, err := s.AttachSender(t.Context(), amqp.LinkConfig{Target: target}, amqp.SenderOptions{Handler: amqp.Outcomes{}})
-		if condition(err) != amqp.UnauthorizedAccess {
+		if claimstest.Condition(err) != amqp.UnauthorizedAccess {
 			t.Errorf("sender to %s: %v", target, err)
 		}
 	}

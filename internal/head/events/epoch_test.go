@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/causeway-iot/causeway/internal/core/claims/claimstest"
 	"github.com/causeway-iot/causeway/internal/wire/hubamqp"
 	"github.com/causeway-iot/causeway/wire/amqp"
 )
@@ -32,7 +33,7 @@ func TestEpochs(t *testing.T) {
 			for i, st := range steps {
 				r, box, err := tryRead(t.Context(), w.client(), how{epoch: st.epoch})
 				if st.want != "" {
-					if condition(err) != st.want {
+					if claimstest.Condition(err) != st.want {
 						t.Fatalf("step %d: %v, want %s", i, err, st.want)
 					}
 					continue
@@ -67,7 +68,7 @@ func TestEpochsApart(t *testing.T) {
 	w.read(s, how{partition: "1"})
 	w.read(s, how{group: "analytics"})
 	w.read(s, how{group: "Analytics", epoch: 1, partition: "1"})
-	if _, _, err := tryRead(t.Context(), s, how{group: "ANALYTICS", partition: "1"}); condition(err) != amqp.LinkStolen {
+	if _, _, err := tryRead(t.Context(), s, how{group: "ANALYTICS", partition: "1"}); claimstest.Condition(err) != amqp.LinkStolen {
 		t.Errorf("in a group in other case: %v", err)
 	}
 	// Who is gone is no hindrance.
@@ -98,7 +99,7 @@ func TestFiveReaders(t *testing.T) {
 	for range 5 {
 		boxes = append(boxes, w.read(w.client(), how{}))
 	}
-	if _, _, err := tryRead(t.Context(), w.client(), how{}); condition(err) != hubamqp.ResourceLimit {
+	if _, _, err := tryRead(t.Context(), w.client(), how{}); claimstest.Condition(err) != hubamqp.ResourceLimit {
 		t.Fatalf("a sixth reader: %v", err)
 	}
 	w.read(w.client(), how{partition: "1"})
@@ -159,7 +160,7 @@ func TestReadersModel(t *testing.T) {
 		}
 		r, box, err := tryRead(t.Context(), w.client(), how{epoch: epoch})
 		if want != "" {
-			if condition(err) != want {
+			if claimstest.Condition(err) != want {
 				t.Fatalf("epoch %d beside %d readers, the highest %d: %v, want %s", epoch, len(alive), highest, err, want)
 			}
 			continue

@@ -9,6 +9,7 @@ import (
 
 	goamqp "github.com/Azure/go-amqp"
 
+	"github.com/causeway-iot/causeway/internal/core/claims/claimstest"
 	"github.com/causeway-iot/causeway/internal/core/eventlog"
 	"github.com/causeway-iot/causeway/internal/wire/hubamqp"
 	"github.com/causeway-iot/causeway/wire/amqp"
@@ -228,11 +229,11 @@ func TestManagementLinks(t *testing.T) {
 		}
 	}
 	// The right to ask ends.
-	w.expire()
+	w.head.Expire()
 	if got := one.ended(); got != amqp.UnauthorizedAccess {
 		t.Errorf("ended with %s", got)
 	}
-	if _, err := snd.Deliver(t.Context(), amqp.Transfer{Payload: request("one")}); condition(err) != amqp.UnauthorizedAccess {
+	if _, err := snd.Deliver(t.Context(), amqp.Transfer{Payload: request("one")}); claimstest.Condition(err) != amqp.UnauthorizedAccess {
 		t.Errorf("asked all the same: %v", err)
 	}
 	// And comes back.
@@ -259,7 +260,7 @@ func TestManagementBounds(t *testing.T) {
 		}
 		last = r
 	}
-	if _, err := attach(); condition(err) != amqp.ResourceLimitExceeded {
+	if _, err := attach(); claimstest.Condition(err) != amqp.ResourceLimitExceeded {
 		t.Errorf("a fifth link: %v", err)
 	}
 	last.Close(nil)

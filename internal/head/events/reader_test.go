@@ -2,7 +2,6 @@ package events_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -11,6 +10,7 @@ import (
 	goamqp "github.com/Azure/go-amqp"
 
 	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/internal/core/claims/claimstest"
 	"github.com/causeway-iot/causeway/internal/core/envelope"
 	"github.com/causeway-iot/causeway/internal/core/eventlog"
 	"github.com/causeway-iot/causeway/internal/wire/hubamqp"
@@ -124,17 +124,9 @@ func (b *in) ended() string {
 	defer cancel()
 	for {
 		if _, err := b.Receive(ctx); err != nil {
-			return condition(err)
+			return claimstest.Condition(err)
 		}
 	}
-}
-
-// condition returns the name of the condition in err, or what it says.
-func condition(err error) string {
-	if c, ok := errors.AsType[*codec.Condition](err); ok {
-		return c.Name
-	}
-	return fmt.Sprint(err)
 }
 
 // selector returns the filter of a source with a selector.
@@ -495,12 +487,12 @@ func TestLogCloses(t *testing.T) {
 func TestExpires(t *testing.T) {
 	w := open(t, nil)
 	box := w.read(w.client(), how{})
-	w.expire()
+	w.head.Expire()
 	if got := box.ended(); got != amqp.UnauthorizedAccess {
 		t.Errorf("ended with %s", got)
 	}
-	w.deny = true
-	if _, _, err := tryRead(t.Context(), w.client(), how{}); condition(err) != amqp.UnauthorizedAccess {
+	w.head.Deny()
+	if _, _, err := tryRead(t.Context(), w.client(), how{}); claimstest.Condition(err) != amqp.UnauthorizedAccess {
 		t.Errorf("refused with %v", err)
 	}
 }
@@ -524,10 +516,8 @@ func TestNames(t *testing.T) {
 			if _, err := r.Receive(t.Context(), nil); err != nil {
 				t.Fatal(err)
 			}
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			if !slices.Contains(w.paths, path) {
-				t.Errorf("authorized were %v", w.paths)
+			if paths := w.head.Authorized(); !slices.Contains(paths, path) {
+				t.Errorf("authorized were %v", paths)
 			}
 		})
 	}

@@ -2,7 +2,6 @@ package events_test
 
 import (
 	"context"
-	"errors"
 	"net"
 	"strings"
 	"sync"
@@ -14,15 +13,12 @@ import (
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/cloud/directory"
-	"github.com/causeway-iot/causeway/internal/core/auth"
-	"github.com/causeway-iot/causeway/internal/core/claims"
+	"github.com/causeway-iot/causeway/internal/core/claims/claimstest"
 	"github.com/causeway-iot/causeway/internal/core/envelope"
 	"github.com/causeway-iot/causeway/internal/core/eventlog"
 	"github.com/causeway-iot/causeway/internal/driver/seglog"
 	"github.com/causeway-iot/causeway/internal/head/events"
-	"github.com/causeway-iot/causeway/internal/wire/hubamqp"
 	"github.com/causeway-iot/causeway/wire/amqp"
-	"github.com/causeway-iot/causeway/wire/amqp/codec"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -42,17 +38,15 @@ type world struct {
 	segment int64 // bytes of a segment of the log; 0 for the default
 	broken  bool  // the log is closed
 
+	head  claimstest.Head
 	mu    sync.Mutex
-	paths []string // that were authorized
-	deny  bool     // nobody is authorized
-	bound map[claims.Link]bool
 	conns []*amqp.Conn
 }
 
 // open starts a world. The plane may be changed before anybody connects.
 func open(t testing.TB, change func(*world)) *world {
 	t.Helper()
-	w := &world{t: t, bound: map[claims.Link]bool{}}
+	w := &world{t: t}
 	w.plane = &events.Plane{
 		Directory: hubs{},
 		HubLog:    func(name string) (eventlog.Log, bool) { return w.log, name == hub },
@@ -61,6 +55,7 @@ func open(t testing.TB, change func(*world)) *world {
 	if change != nil {
 		change(w)
 	}
+	w.head.Plane, w.head.Hub, w.head.Host, w.head.Prefix = w.plane, hub, host, "/"
 	w.openLog()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -75,7 +70,7 @@ func open(t testing.TB, change func(*world)) *world {
 			if err != nil {
 				return
 			}
-			c := amqp.Serve(nc, cfg, &head{w: w})
+			c := w.head.Serve(nc, cfg)
 			w.mu.Lock()
 			w.conns = append(w.conns, c)
 			w.mu.Unlock()
@@ -130,65 +125,6 @@ func (hubs) HasConsumerGroup(name, group string) bool {
 	return name == hub && (strings.EqualFold(group, "$Default") || strings.EqualFold(group, "Analytics"))
 }
 
-// head serves one connection; it does what an AMQP head does.
-type head struct {
-	w *world
-	c *amqp.Conn
-}
-
-var _ claims.Peer = (*head)(nil)
-
-func (h *head) Open(c *amqp.Conn, _ *codec.Open) error { h.c = c; return nil }
-
-func (h *head) Attach(a *amqp.Attach) error {
-	addr, err := hubamqp.ParseAddress(a.Address())
-	if err == nil {
-		err = h.w.plane.Attach(h, addr, a)
-	}
-	if err != nil {
-		return hubamqp.ConditionOf(err)
-	}
-	return nil
-}
-
-func (h *head) Flush(*amqp.Conn)         { h.w.plane.Flush(h) }
-func (h *head) Closed(*amqp.Conn, error) { h.w.plane.Closed(h) }
-
-func (h *head) Hub() string      { return hub }
-func (h *head) Host() string     { return host }
-func (h *head) Conn() *amqp.Conn { return h.c }
-
-func (h *head) Authorize(path string, right auth.Rights) (time.Time, error) {
-	h.w.mu.Lock()
-	defer h.w.mu.Unlock()
-	if h.w.deny || right != auth.ServiceConnect || !strings.HasPrefix(path, "/") {
-		return time.Time{}, auth.Unauthorized("test", errors.New("refused"))
-	}
-	h.w.paths = append(h.w.paths, path)
-	return time.Time{}, nil
-}
-
-func (h *head) Bind(l claims.Link, _ string, _ auth.Rights) func() {
-	h.w.mu.Lock()
-	defer h.w.mu.Unlock()
-	h.w.bound[l] = true
-	return func() {
-		h.w.mu.Lock()
-		defer h.w.mu.Unlock()
-		delete(h.w.bound, l)
-	}
-}
-
-// expire ends what links were allowed by.
-func (w *world) expire() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for l := range w.bound {
-		delete(w.bound, l)
-		l.Close(&codec.Condition{Name: amqp.UnauthorizedAccess})
-	}
-}
-
 // fill appends n events to a partition.
 func (w *world) fill(p eventlog.Partition, n int, m causeway.Message) {
 	w.t.Helper()
@@ -233,19 +169,7 @@ func (w *world) dial(cfg amqp.Config) *amqp.Session {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	c, err := amqp.Dial(w.t.Context(), nc, amqp.Prepare(cfg), nil)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	w.t.Cleanup(func() {
-		c.Abort(nil)
-		<-c.Done()
-	})
-	s, err := c.Begin(w.t.Context())
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return s
+	return claimstest.Dial(w.t, nc, cfg)
 }
 
 // azure is a connection of go-amqp.

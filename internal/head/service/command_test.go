@@ -12,6 +12,7 @@ import (
 	goamqp "github.com/Azure/go-amqp"
 
 	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/internal/core/claims/claimstest"
 	"github.com/causeway-iot/causeway/internal/wire/hubamqp"
 	"github.com/causeway-iot/causeway/wire/amqp"
 	"github.com/causeway-iot/causeway/wire/amqp/codec"
@@ -326,12 +327,12 @@ func TestDirections(t *testing.T) {
 	w := open(t, nil)
 	s := w.client()
 	_, err := s.AttachReceiver(t.Context(), amqp.LinkConfig{Source: "/messages/devicebound"}, amqp.ReceiverOptions{Handler: &in{}})
-	if condition(err) != amqp.NotAllowed {
+	if claimstest.Condition(err) != amqp.NotAllowed {
 		t.Errorf("receiving commands: %v", err)
 	}
 	for _, target := range []string{"/messages/serviceBound/feedback", "/messages/servicebound/filenotifications"} {
 		_, err := s.AttachSender(t.Context(), amqp.LinkConfig{Target: target}, amqp.SenderOptions{Handler: amqp.Outcomes{}})
-		if condition(err) != amqp.NotAllowed {
+		if claimstest.Condition(err) != amqp.NotAllowed {
 			t.Errorf("sending to %s: %v", target, err)
 		}
 	}
@@ -343,8 +344,8 @@ func TestUnauthorized(t *testing.T) {
 	s := w.client()
 	snd := w.sender(s)
 	box := w.receive(s, how{})
-	w.expire()
-	if _, err := snd.Deliver(t.Context(), toDev1()); condition(err) != amqp.UnauthorizedAccess {
+	w.head.Expire()
+	if _, err := snd.Deliver(t.Context(), toDev1()); claimstest.Condition(err) != amqp.UnauthorizedAccess {
 		t.Errorf("sending: %v", err)
 	}
 	if got := box.ended(); got != amqp.UnauthorizedAccess {
@@ -353,14 +354,12 @@ func TestUnauthorized(t *testing.T) {
 	// A new claim lets in again.
 	w.sender(s)
 	w.receive(s, how{})
-	w.mu.Lock()
-	w.refuse = true
-	w.mu.Unlock()
-	if _, err := s.AttachSender(t.Context(), amqp.LinkConfig{Target: "/messages/devicebound"}, amqp.SenderOptions{Handler: amqp.Outcomes{}}); condition(err) != amqp.UnauthorizedAccess {
+	w.head.Deny()
+	if _, err := s.AttachSender(t.Context(), amqp.LinkConfig{Target: "/messages/devicebound"}, amqp.SenderOptions{Handler: amqp.Outcomes{}}); claimstest.Condition(err) != amqp.UnauthorizedAccess {
 		t.Errorf("attaching a sender: %v", err)
 	}
 	for _, source := range []string{"/messages/serviceBound/feedback", "/messages/servicebound/filenotifications"} {
-		if _, err := s.AttachReceiver(t.Context(), amqp.LinkConfig{Source: source}, amqp.ReceiverOptions{Handler: &in{}}); condition(err) != amqp.UnauthorizedAccess {
+		if _, err := s.AttachReceiver(t.Context(), amqp.LinkConfig{Source: source}, amqp.ReceiverOptions{Handler: &in{}}); claimstest.Condition(err) != amqp.UnauthorizedAccess {
 			t.Errorf("receiving from %s: %v", source, err)
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/cloud/c2d"
 	"github.com/causeway-iot/causeway/internal/cloud/outbox"
+	"github.com/causeway-iot/causeway/internal/core/claims/claimstest"
 	"github.com/causeway-iot/causeway/internal/wire/hubamqp"
 	"github.com/causeway-iot/causeway/wire/amqp"
 	"github.com/causeway-iot/causeway/wire/amqp/codec"
@@ -131,17 +132,9 @@ func (b *in) ended() string {
 	defer cancel()
 	for {
 		if _, err := b.Receive(ctx); err != nil {
-			return condition(err)
+			return claimstest.Condition(err)
 		}
 	}
-}
-
-// condition returns the name of the condition in err, or what it says.
-func condition(err error) string {
-	if c, ok := errors.AsType[*codec.Condition](err); ok {
-		return c.Name
-	}
-	return fmt.Sprint(err)
 }
 
 // file queues a notification.
@@ -413,7 +406,7 @@ func TestGone(t *testing.T) {
 		func(b *in) { _ = b.r.Session().End(nil) },
 		func(b *in) { b.r.Conn().Close(nil) },
 		func(b *in) { b.r.Conn().Abort(nil) },
-		func(*in) { w.expire() },
+		func(*in) { w.head.Expire() },
 	} {
 		box := w.receive(w.client(), how{})
 		for i := range 5 {
@@ -501,7 +494,7 @@ func TestReceiversBound(t *testing.T) {
 	s := w.client()
 	w.receive(s, how{})
 	last := w.receive(s, how{source: feedback})
-	if _, err := tryReceive(t.Context(), s, how{}); condition(err) != amqp.ResourceLimitExceeded {
+	if _, err := tryReceive(t.Context(), s, how{}); claimstest.Condition(err) != amqp.ResourceLimitExceeded {
 		t.Errorf("a third link: %v", err)
 	}
 	last.r.Close(nil)

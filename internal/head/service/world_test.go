@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -18,13 +17,10 @@ import (
 	"github.com/causeway-iot/causeway/internal/cloud/outbox"
 	"github.com/causeway-iot/causeway/internal/cloud/outbox/outboxtest"
 	"github.com/causeway-iot/causeway/internal/cloud/registry"
-	"github.com/causeway-iot/causeway/internal/core/auth"
-	"github.com/causeway-iot/causeway/internal/core/claims"
+	"github.com/causeway-iot/causeway/internal/core/claims/claimstest"
 	"github.com/causeway-iot/causeway/internal/head/service"
 	"github.com/causeway-iot/causeway/internal/testkit/memnet"
-	"github.com/causeway-iot/causeway/internal/wire/hubamqp"
 	"github.com/causeway-iot/causeway/wire/amqp"
-	"github.com/causeway-iot/causeway/wire/amqp/codec"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -49,22 +45,22 @@ type world struct {
 	addr     string
 	connect  func() (net.Conn, error)
 
+	head    claimstest.Head
 	mu      sync.Mutex
-	refuse  bool // nobody is authorized
-	bound   map[claims.Link]bool
 	enqueue func(id causeway.Identity, m *causeway.Message) error // before it is queued; nil for nothing
 }
 
 // open starts a world. The plane may be changed before anybody connects.
 func open(t testing.TB, change func(*world)) *world {
 	t.Helper()
-	w := &world{t: t, store: c2dtest.NewMemory(dev1, dev2, mod1), kept: outboxtest.NewMemory(hub), bound: map[claims.Link]bool{}}
+	w := &world{t: t, store: c2dtest.NewMemory(dev1, dev2, mod1), kept: outboxtest.NewMemory(hub)}
 	w.commands = c2d.New(c2d.Options{Store: w.store})
 	w.box = outbox.New(outbox.Options{Store: w.kept, Delay: time.Millisecond})
 	w.plane = &service.Plane{Registry: devices{}, Commands: w, Outbox: w.box}
 	if change != nil {
 		change(w)
 	}
+	w.head.Plane, w.head.Hub, w.head.Host, w.head.Prefix = w.plane, hub, "myhub.example.com", "/messages/"
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = w.box.Run(ctx) })
@@ -76,7 +72,7 @@ func open(t testing.TB, change func(*world)) *world {
 			if err != nil {
 				return
 			}
-			c := amqp.Serve(nc, cfg, &head{w: w})
+			c := w.head.Serve(nc, cfg)
 			wg.Go(func() {
 				select {
 				case <-ctx.Done():
@@ -154,64 +150,6 @@ func (devices) Get(_ context.Context, id causeway.Identity) (registry.Record, er
 	return registry.Record{}, causeway.Errorf(code, "registry.Get", "there is no %v", id)
 }
 
-// head serves one connection; it does what an AMQP head does.
-type head struct {
-	w *world
-	c *amqp.Conn
-}
-
-var _ claims.Peer = (*head)(nil)
-
-func (h *head) Open(c *amqp.Conn, _ *codec.Open) error { h.c = c; return nil }
-
-func (h *head) Attach(a *amqp.Attach) error {
-	addr, err := hubamqp.ParseAddress(a.Address())
-	if err == nil {
-		err = h.w.plane.Attach(h, addr, a)
-	}
-	if err != nil {
-		return hubamqp.ConditionOf(err)
-	}
-	return nil
-}
-
-func (h *head) Flush(*amqp.Conn)         { h.w.plane.Flush(h) }
-func (h *head) Closed(*amqp.Conn, error) { h.w.plane.Closed(h) }
-
-func (h *head) Hub() string      { return hub }
-func (h *head) Host() string     { return "myhub.example.com" }
-func (h *head) Conn() *amqp.Conn { return h.c }
-
-func (h *head) Authorize(path string, right auth.Rights) (time.Time, error) {
-	h.w.mu.Lock()
-	defer h.w.mu.Unlock()
-	if h.w.refuse || right != auth.ServiceConnect || !strings.HasPrefix(path, "/messages/") {
-		return time.Time{}, auth.Unauthorized("test", errors.New("refused"))
-	}
-	return time.Time{}, nil
-}
-
-func (h *head) Bind(l claims.Link, _ string, _ auth.Rights) func() {
-	h.w.mu.Lock()
-	defer h.w.mu.Unlock()
-	h.w.bound[l] = true
-	return func() {
-		h.w.mu.Lock()
-		defer h.w.mu.Unlock()
-		delete(h.w.bound, l)
-	}
-}
-
-// expire ends what links were allowed by.
-func (w *world) expire() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for l := range w.bound {
-		delete(w.bound, l)
-		l.Close(&codec.Condition{Name: amqp.UnauthorizedAccess})
-	}
-}
-
 // client is a connection of the client of this project.
 func (w *world) client() *amqp.Session {
 	w.t.Helper()
@@ -219,19 +157,7 @@ func (w *world) client() *amqp.Session {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	c, err := amqp.Dial(w.t.Context(), nc, amqp.Prepare(amqp.Config{}), nil)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	w.t.Cleanup(func() {
-		c.Abort(nil)
-		<-c.Done()
-	})
-	s, err := c.Begin(w.t.Context())
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return s
+	return claimstest.Dial(w.t, nc, amqp.Config{})
 }
 
 // azure is a connection of go-amqp.
