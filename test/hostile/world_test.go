@@ -6,7 +6,6 @@
 package hostile
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/base64"
@@ -17,7 +16,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -27,6 +25,7 @@ import (
 	"github.com/causeway-iot/causeway/client"
 	"github.com/causeway-iot/causeway/internal/app/cloud"
 	"github.com/causeway-iot/causeway/internal/app/config"
+	"github.com/causeway-iot/causeway/internal/testkit/output"
 	"github.com/causeway-iot/causeway/internal/wire/sas"
 )
 
@@ -44,7 +43,7 @@ func TestMain(m *testing.M) {
 type world struct {
 	*cloud.Cloud
 	t     *testing.T
-	log   *lockedBuffer
+	log   *output.Buffer
 	owner string
 	tls   *tls.Config
 	mqtt  string // addresses
@@ -56,23 +55,6 @@ type world struct {
 	sent       int // by the bystander
 }
 
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
-
 // newWorld starts a cloud. When the test ends the cloud must have gone back to
 // what it was, and stop in order.
 func newWorld(t *testing.T) *world {
@@ -82,7 +64,7 @@ func newWorld(t *testing.T) *world {
 	cfg.Listen = config.Listen{HTTPS: "127.0.0.1:0", MQTT: "127.0.0.1:0", AMQP: "127.0.0.1:0"}
 	cfg.Hubs = []config.Hub{{Name: "localhost", Partitions: 2}}
 	cfg.Stop.Drain = config.Duration(2 * time.Second)
-	log := &lockedBuffer{}
+	log := &output.Buffer{}
 	c, err := cloud.New(t.Context(), cfg, cloud.Options{
 		Log:     slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Devices: []string{"attacker", "bystander"},
@@ -103,8 +85,8 @@ func newWorld(t *testing.T) *world {
 		case <-time.After(patience):
 			t.Error("the cloud does not stop")
 		}
-		if text := log.String(); strings.Contains(text, "panic") || strings.Contains(text, "level=ERROR") {
-			t.Errorf("the log tells of a fault:\n%s", faults(text))
+		if faults := log.Faults(); faults != "" {
+			t.Errorf("the log tells of a fault:\n%s", faults)
 		}
 	})
 	select {
@@ -132,17 +114,6 @@ func newWorld(t *testing.T) *world {
 	w.bystander() // pools and caches are filled
 	w.goroutines, w.memory = w.measure(1 << 30)
 	return w
-}
-
-// faults returns the lines that speak of trouble.
-func faults(log string) string {
-	var b strings.Builder
-	for line := range strings.Lines(log) {
-		if strings.Contains(line, "panic") || strings.Contains(line, "level=ERROR") {
-			b.WriteString(line)
-		}
-	}
-	return b.String()
 }
 
 func (w *world) options() client.Options {

@@ -125,7 +125,17 @@ func (c *conn) note(cause *end) {
 		attrs = append(attrs, slog.String(obs.KeyHub, c.hub))
 	}
 	if cause.err != nil {
-		attrs = append(attrs, slog.String(obs.KeyError, cause.err.Error()))
+		attrs = append(attrs, slog.String(obs.KeyError, shown(cause.err)))
 	}
 	c.v.log.LogAttrs(context.Background(), level, "amqp connection ended", attrs...)
+}
+
+// shown returns the text of an error for the log, and no more of it than fits
+// into a line: clients may have put very much into it.
+func shown(err error) string {
+	text := err.Error()
+	if len(text) > maxShown {
+		text = text[:maxShown] + "…"
+	}
+	return text
 }

@@ -90,6 +90,8 @@ const (
 	// storesAtOnce is for how many identities of one connection messages are
 	// stored at a time.
 	storesAtOnce = 32
+	// maxShown bounds what the log shows of an error.
+	maxShown = 1 << 10
 	// drainWait bounds the time that a drained link waits for the hub.
 	drainWait = 10 * time.Second
 )
