@@ -469,3 +469,100 @@ func TestAMQPCertificate(t *testing.T) {
 		}
 	})
 }
+
+// However a device loses its hub, it says why and comes back.
+func TestAMQPLosses(t *testing.T) {
+	forced := hubamqp.ConditionOf(causeway.Errorf(causeway.ServiceUnavailable, "", "shutting down"))
+	for name, c := range map[string]struct {
+		lose func(p *amqpPeer)
+		want causeway.Code
+	}{
+		"the connection is cut":    {func(p *amqpPeer) { p.drop() }, causeway.ServerError},
+		"the connection is closed": {func(p *amqpPeer) { p.conn.Close(forced) }, causeway.ServiceUnavailable},
+		"closed without a reason":  {func(p *amqpPeer) { p.conn.Close(nil) }, causeway.ServerError},
+		"the session is ended": {func(p *amqpPeer) {
+			if err := p.link(methodsOf).Session().End(forced); err != nil {
+				p.hub.t.Error(err)
+			}
+		}, causeway.ServiceUnavailable},
+		"telemetry is detached":   {func(p *amqpPeer) { p.received("/devices/d1/messages/events").Close(forced) }, causeway.ServiceUnavailable},
+		"commands are detached":   {func(p *amqpPeer) { p.link(commandsOf).Close(forced) }, causeway.ServiceUnavailable},
+		"methods are detached":    {func(p *amqpPeer) { p.link(methodsOf).Close(forced) }, causeway.ServiceUnavailable},
+		"answers are detached":    {func(p *amqpPeer) { p.received(methodsOf).Close(forced) }, causeway.ServiceUnavailable},
+		"the twin is detached":    {func(p *amqpPeer) { p.link(twinOf).Close(nil) }, causeway.ServerError},
+		"requests are detached":   {func(p *amqpPeer) { p.received(twinOf).Close(forced) }, causeway.ServiceUnavailable},
+		"the device was disabled": {func(p *amqpPeer) { p.link(commandsOf).Close(amqp.Refuse(amqp.UnauthorizedAccess, "disabled")) }, causeway.IotHubUnauthorized},
+	} {
+		inHub(t, func(t *testing.T, h *amqpHub) {
+			o := h.options()
+			reasons := make(chan error, 10)
+			o.Online = func(err error) {
+				if err != nil {
+					reasons <- err
+				}
+			}
+			o.Commands = func(context.Context, *causeway.Message) error { return nil }
+			o.Methods = func(context.Context, causeway.Call) (causeway.Result, error) { return causeway.Result{}, nil }
+			o.Desired = func(context.Context, causeway.Patch) {}
+			d := h.connect(o)
+			defer d.Close()
+			c.lose(h.peer(0))
+			if err := <-reasons; causeway.CodeOf(err) != c.want {
+				t.Errorf("%s: %v, want %v", name, err, c.want)
+			}
+			done := make(chan error, 1)
+			go func() { done <- d.Send(t.Context(), &causeway.Message{}) }()
+			h.next(hubamqp.KindTelemetry).settle(codec.Accepted())
+			if err := <-done; err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			if n := len(h.conns()); n != 2 || !d.Connected() || len(reasons) != 0 {
+				t.Errorf("%s: connected %v after %d connections", name, d.Connected(), n)
+			}
+		})
+	}
+}
+
+func TestAMQPHubThatDoesNotAnswer(t *testing.T) {
+	silent := func([]byte) ([]byte, bool, error) { return nil, false, nil } // a challenge nobody expects
+	for want, spoil := range map[string]func(h *amqpHub){
+		"unexpected challenge": func(h *amqpHub) {
+			h.amqp.Mechanisms = []amqp.Mechanism{{Name: "ANONYMOUS", Start: func(*amqp.Conn) amqp.Dialogue { return silent }}}
+		},
+		"is not offered": func(h *amqpHub) {
+			h.amqp.Mechanisms = []amqp.Mechanism{{Name: "EXTERNAL", Start: func(*amqp.Conn) amqp.Dialogue { return silent }}}
+		},
+		"no such hub": func(h *amqpHub) {
+			h.open = func() error {
+				return hubamqp.ConditionOf(causeway.Errorf(causeway.IotHubNotFound, "", "no such hub"))
+			}
+		},
+		"deadline exceeded": func(h *amqpHub) { // tokens are not answered
+			h.token = func(hubamqp.PutToken) error { return errNoAnswer }
+		},
+	} {
+		inHub(t, func(t *testing.T, h *amqpHub) {
+			spoil(h)
+			began := time.Now()
+			_, err := client.Connect(t.Context(), h.options())
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%v, want %s", err, want)
+			}
+			if took := time.Since(began); took > time.Minute {
+				t.Errorf("%s: took %v", want, took)
+			}
+		})
+	}
+}
+
+func TestAMQPConnectIsGivenUp(t *testing.T) {
+	inHub(t, func(t *testing.T, h *amqpHub) {
+		h.token = func(hubamqp.PutToken) error { return errNoAnswer }
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		began := time.Now()
+		if _, err := client.Connect(ctx, h.options()); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > 5*time.Second {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+	})
+}

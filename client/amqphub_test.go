@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -42,6 +43,7 @@ type amqpHub struct {
 	attachs []string // "in ADDRESS" for what clients send to, "out ADDRESS"
 	dials   []string
 
+	open    func() error                                                          // nil accepts
 	token   func(hubamqp.PutToken) error                                          // nil accepts
 	attach  func(a hubamqp.Address, w *amqp.Attach) error                         // nil grants
 	twin    func(p *amqpPeer, r hubamqp.TwinRequest) hubamqp.TwinResponse         // nil answers with an empty twin
@@ -87,7 +89,24 @@ type amqpPeer struct {
 	conn *amqp.Conn
 
 	mu    sync.Mutex
-	links map[string]*amqp.Sender // by address
+	links map[string]*amqp.Sender   // by address
+	ins   map[string]*amqp.Receiver // the same
+}
+
+// errNoAnswer, returned by a function of a hub, has a request not answered.
+var errNoAnswer = errors.New("no answer")
+
+func newPeer(h *amqpHub) *amqpPeer {
+	return &amqpPeer{hub: h, links: map[string]*amqp.Sender{}, ins: map[string]*amqp.Receiver{}}
+}
+
+func (p *amqpPeer) Open(*amqp.Conn, *codec.Open) error {
+	p.hub.mu.Lock()
+	defer p.hub.mu.Unlock()
+	if p.hub.open == nil {
+		return nil
+	}
+	return p.hub.open()
 }
 
 func newAMQPHub(t *testing.T) *amqpHub {
@@ -129,7 +148,7 @@ func (h *amqpHub) dial(_ context.Context, _, addr string) (net.Conn, error) {
 		return nil, &net.OpError{Op: "dial", Err: net.ErrClosed}
 	}
 	mine, theirs := memnet.Pipe("client", "hub", 0)
-	p := &amqpPeer{hub: h, links: map[string]*amqp.Sender{}}
+	p := newPeer(h)
 	go func() {
 		conn := tls.Server(theirs, h.cfg)
 		if err := conn.Handshake(); err != nil {
@@ -228,7 +247,10 @@ func (p *amqpPeer) Attach(w *amqp.Attach) error {
 	}
 	if w.Role == codec.Sender {
 		h.attachs = append(h.attachs, "in "+a.String())
-		w.Receive(amqp.ReceiverOptions{Handler: &hubIn{p: p, a: a}, Credit: 100, MaxMessageSize: h.most})
+		r := w.Receive(amqp.ReceiverOptions{Handler: &hubIn{p: p, a: a}, Credit: 100, MaxMessageSize: h.most})
+		p.mu.Lock()
+		p.ins[a.String()] = r
+		p.mu.Unlock()
 		return nil
 	}
 	h.attachs = append(h.attachs, "out "+a.String())
@@ -260,6 +282,18 @@ func (p *amqpPeer) link(address string) *amqp.Sender {
 	return s
 }
 
+// received returns the receiver of an address.
+func (p *amqpPeer) received(address string) *amqp.Receiver {
+	p.hub.t.Helper()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	r := p.ins[address]
+	if r == nil {
+		p.hub.t.Fatalf("no link to %s; there are %v", address, p.ins)
+	}
+	return r
+}
+
 // send sends a message to the client.
 func (p *amqpPeer) send(address, tag string, payload []byte) {
 	p.hub.t.Helper()
@@ -289,6 +323,9 @@ func (i *hubIn) Transfer(r *amqp.Receiver, d amqp.Delivery) {
 		}
 		h.mu.Unlock()
 		r.Settle(d.ID, codec.Accepted())
+		if errors.Is(err, errNoAnswer) {
+			return
+		}
 		i.reply(hubamqp.CBSAddress, hubamqp.AppendPutTokenResponse(nil, hubamqp.ReplyFor(q.MessageID, err)))
 	case hubamqp.KindTwin:
 		var s hubamqp.Scratch

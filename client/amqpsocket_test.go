@@ -34,7 +34,7 @@ func (h *amqpHub) overWebSocket() (port int) {
 			if err != nil {
 				return
 			}
-			p := &amqpPeer{hub: h, links: map[string]*amqp.Sender{}}
+			p := newPeer(h)
 			p.mu.Lock()
 			p.conn = amqp.Serve(nc, h.amqp, p)
 			p.mu.Unlock()
