@@ -34,6 +34,7 @@ import (
 	"github.com/causeway-iot/causeway/internal/app/cloud"
 	"github.com/causeway-iot/causeway/internal/app/config"
 	"github.com/causeway-iot/causeway/internal/testkit/memnet"
+	"github.com/causeway-iot/causeway/internal/testkit/output"
 	"github.com/causeway-iot/causeway/internal/wire/hubamqp"
 	"github.com/causeway-iot/causeway/internal/wire/sas"
 	"github.com/causeway-iot/causeway/test/amqppeer"
@@ -58,24 +59,7 @@ type world struct {
 	https *listener
 	tls   *tls.Config
 	http  *http.Client
-	log   lockedBuffer
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
+	log   output.Buffer
 }
 
 // listener accepts connections in memory, and real ones until the cloud has
@@ -198,8 +182,8 @@ func (w *world) start(data string) (stop func()) {
 		if err := <-done; err != nil {
 			t.Errorf("stop: %v", err)
 		}
-		if text := w.log.String(); strings.Contains(text, "panic") || strings.Contains(text, "level=ERROR") {
-			t.Errorf("the log tells of a fault:\n%s", text)
+		if w.log.Faults() != "" {
+			t.Errorf("the log tells of a fault:\n%s", w.log.String())
 		}
 	}
 }

@@ -14,7 +14,6 @@
 package scripts_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -24,7 +23,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -33,6 +31,7 @@ import (
 
 	"github.com/causeway-iot/causeway/internal/app/state"
 	"github.com/causeway-iot/causeway/internal/cli"
+	"github.com/causeway-iot/causeway/internal/testkit/output"
 )
 
 // patience bounds everything a script waits for.
@@ -112,25 +111,7 @@ type jobsKey struct{}
 type job struct {
 	cancel         context.CancelFunc
 	done           chan int
-	stdout, stderr buffer
-}
-
-// buffer is a bytes.Buffer that a goroutine writes while another looks.
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
+	stdout, stderr output.Buffer
 }
 
 func start(ts *testscript.TestScript, name string, args []string) *job {

@@ -28,6 +28,7 @@ import (
 	"github.com/causeway-iot/causeway/internal/app/config"
 	"github.com/causeway-iot/causeway/internal/app/state"
 	"github.com/causeway-iot/causeway/internal/core/pki"
+	"github.com/causeway-iot/causeway/internal/testkit/output"
 )
 
 const patience = 20 * time.Second
@@ -57,30 +58,13 @@ type running struct {
 	cancel context.CancelFunc
 	done   chan error
 	once   sync.Once
-	log    *lockedBuffer
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
+	log    *output.Buffer
 }
 
 // start runs a cloud until the test ends or stops it.
 func start(t *testing.T, cfg config.Config, o cloud.Options) *running {
 	t.Helper()
-	log := &lockedBuffer{}
+	log := &output.Buffer{}
 	o.Log = slog.New(slog.NewTextHandler(log, nil))
 	c, err := cloud.New(t.Context(), cfg, o)
 	if err != nil {
