@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -60,6 +61,7 @@ func TestConsume(t *testing.T) {
 				return nil
 			})
 		}()
+		var first reading
 		for range 2 {
 			g := l.next()
 			want := hubamqp.Start{Kind: hubamqp.StartSequence, Sequence: 41} // the checkpoint goes before the start
@@ -68,13 +70,14 @@ func TestConsume(t *testing.T) {
 				g.send(2, 1, nil)
 			} else {
 				g.send(42, 1, nil)
-				pass(1)
-				g.send(43, 2, nil)
+				first = g
 			}
 			if g.start != want {
 				t.Errorf("partition %s starts at %+v", g.address.Partition, g.start)
 			}
 		}
+		synctest.Wait()
+		first.send(43, 2, nil)
 		if err := <-done; !errors.Is(err, enough) {
 			t.Error(err)
 		}
