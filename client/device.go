@@ -29,9 +29,10 @@ const (
 	workQueue         = 64               // deliveries that wait for a handler; when full, desired changes are read again later and commands left to redelivery
 )
 
-// The errors of a device that do not come from the hub.
+// The errors of a device that do not come from the hub. ErrClosed is that of the
+// other clients, too.
 var (
-	ErrClosed  = errors.New("device client: closed")
+	ErrClosed  = errors.New("client: closed")
 	ErrOffline = errors.New("device client: not connected")
 )
 
