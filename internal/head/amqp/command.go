@@ -3,29 +3,14 @@ package amqp
 import (
 	"context"
 	"errors"
-	"sync"
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/obs"
+	"github.com/causeway-iot/causeway/internal/wire/chunk"
 	"github.com/causeway-iot/causeway/internal/wire/hubamqp"
 	wire "github.com/causeway-iot/causeway/wire/amqp"
 	"github.com/causeway-iot/causeway/wire/amqp/codec"
 )
-
-// chunks holds buffers for messages on their way to a client.
-var chunks = sync.Pool{New: func() any { b := make([]byte, 0, 2<<10); return &b }}
-
-// maxChunk is the largest buffer that is kept for reuse.
-const maxChunk = 64 << 10
-
-func getChunk() []byte { return (*chunks.Get().(*[]byte))[:0] }
-
-func putChunk(b []byte) {
-	if cap(b) > 0 && cap(b) <= maxChunk {
-		kept := b[:0] // only this escapes, and only here
-		chunks.Put(&kept)
-	}
-}
 
 // Deliver sends a command or a module input: part of causeway.Device. Without
 // credit it does not wait for any: the hub tries again when there is.
@@ -35,8 +20,8 @@ func (d *device) Deliver(ctx context.Context, m causeway.Message) error {
 	if m.Input != "" {
 		kind = hubamqp.KindTelemetry
 	}
-	b := getChunk()
-	defer func() { putChunk(b) }()
+	b := chunk.Get()
+	defer func() { chunk.Put(b) }()
 	if m.Input != "" {
 		b = hubamqp.AppendInput(b, &m)
 	} else {

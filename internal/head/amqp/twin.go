@@ -7,6 +7,7 @@ import (
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/obs"
+	"github.com/causeway-iot/causeway/internal/wire/chunk"
 	"github.com/causeway-iot/causeway/internal/wire/hubamqp"
 	"github.com/causeway-iot/causeway/internal/wire/hubjson"
 	wire "github.com/causeway-iot/causeway/wire/amqp"
@@ -131,8 +132,8 @@ func (d *device) answerTwins(q *twinQueue) {
 
 // sendTwin sends the answer to a request.
 func (d *device) sendTwin(l *outLink, p *hubamqp.TwinResponse) {
-	b := hubamqp.AppendTwinResponse(getChunk(), *p)
-	defer putChunk(b)
+	b := hubamqp.AppendTwinResponse(chunk.Get(), *p)
+	defer chunk.Put(b)
 	if err := d.c.send(d.c.v.life, l.s, b); err != nil {
 		d.c.v.log.Debug("a twin answer was not taken", obs.KeyID, d.id, obs.KeyError, err)
 		return
@@ -187,8 +188,8 @@ func (d *device) Desired(ctx context.Context, p causeway.Patch) error {
 	if l == nil || !subscribed {
 		return nil
 	}
-	b := hubamqp.AppendDesired(getChunk(), p.Version, p.Properties)
-	defer putChunk(b)
+	b := hubamqp.AppendDesired(chunk.Get(), p.Version, p.Properties)
+	defer chunk.Put(b)
 	if err := d.c.send(ctx, l.s, b); err != nil {
 		if errors.Is(err, wire.ErrDetached) || errors.Is(err, wire.ErrEnded) || errors.Is(err, wire.ErrClosed) {
 			return nil // nobody listens any more

@@ -6,6 +6,7 @@ import (
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/obs"
+	"github.com/causeway-iot/causeway/internal/wire/chunk"
 	wire "github.com/causeway-iot/causeway/internal/wire/mqtt"
 	"github.com/causeway-iot/causeway/internal/wire/topic"
 )
@@ -86,8 +87,8 @@ func (c *conn) Deliver(ctx context.Context, m causeway.Message) error {
 			return err
 		}
 	}
-	name := getChunk()
-	defer func() { putChunk(name) }()
+	name := chunk.Get()
+	defer func() { chunk.Put(name) }()
 	if lane == causeway.LaneInputs {
 		name = topic.AppendInput(name, c.id, m.Input, &m)
 	} else {
@@ -106,8 +107,8 @@ func (c *conn) Deliver(ctx context.Context, m causeway.Message) error {
 // send encodes p on the topic in name and hands it to the writer.
 func (c *conn) send(ctx context.Context, p *wire.Publish, name []byte) error {
 	p.Topic = view(name)
-	b := getChunk()
-	defer func() { putChunk(b) }()
+	b := chunk.Get()
+	defer func() { chunk.Put(b) }()
 	b, err := p.Append(b, wire.V311)
 	if err != nil {
 		return &causeway.Error{Code: causeway.ArgumentInvalid, Op: "head/mqtt.send", Msg: "the message cannot be written as an MQTT packet", Err: err}

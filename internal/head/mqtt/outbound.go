@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/causeway-iot/causeway/internal/wire/chunk"
 )
 
 // outbound writes to one client. Bytes are written by whoever finds nobody
@@ -66,7 +68,7 @@ func (o *outbound) push(ctx context.Context, b []byte, limit int) (mine bool, er
 		return false, net.ErrClosed
 	}
 	if o.queue == nil {
-		o.queue = getChunk()
+		o.queue = chunk.Get()
 	}
 	o.queue = append(o.queue, b...)
 	if o.writing {
@@ -126,13 +128,13 @@ func (o *outbound) drain(nc net.Conn, clock *clock, first []byte) error {
 			}
 			o.signal()
 			o.mu.Unlock()
-			putChunk(b)
+			chunk.Put(b)
 			return err
 		}
 		o.signal() // there is room
 		o.mu.Unlock()
 		err = o.put(nc, clock, b)
-		putChunk(b)
+		chunk.Put(b)
 	}
 }
 

@@ -133,18 +133,3 @@ func (w *work) consume(pos, need int) {
 		w.fill = copy(w.buf, w.buf[pos:w.fill])
 	}
 }
-
-// chunks holds buffers for what waits to be written.
-var chunks = sync.Pool{New: func() any { b := make([]byte, 0, 2<<10); return &b }}
-
-// maxChunk is the largest buffer that is kept for reuse.
-const maxChunk = 64 << 10
-
-func getChunk() []byte { return (*chunks.Get().(*[]byte))[:0] }
-
-func putChunk(b []byte) {
-	if cap(b) > 0 && cap(b) <= maxChunk {
-		kept := b[:0] // only this escapes, and only here
-		chunks.Put(&kept)
-	}
-}
