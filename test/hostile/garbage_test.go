@@ -147,6 +147,8 @@ func TestHugeRequests(t *testing.T) {
 		{"chunk larger than any", "PUT " + path + " HTTP/1.1\r\nHost: localhost\r\nAuthorization: " + auth + "\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n", "400"},
 		{"WebSocket frame of 2^63 bytes", "GET /$iothub/websocket HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n" +
 			"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n\x82\xff\xff\xff\xff\xff\xff\xff\xff\xffmask", "101"},
+		{"WebSocket frame of 2^63 bytes to AMQP", "GET /$iothub/websocket HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n" +
+			"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: AMQPWSB10\r\n\r\n\x82\xff\xff\xff\xff\xff\xff\xff\xff\xffmask", "101"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			conn := w.dialTLS(w.https)
