@@ -1,21 +1,23 @@
 #!/bin/sh
-# Drives causeway and Debian's mosquitto with the same load, one after the other,
-# and prints one table. See README.md for what is compared, and how.
+# Drives causeway and Debian's mosquitto and RabbitMQ with the same load, one after
+# the other, and prints one table. See README.md for what is compared, and how.
 set -eu
 
 repeat=${REPEAT:-3} devices=${DEVICES:-200} idle=${IDLE:-2000} storm=${STORM:-2000} duration=${DURATION:-10s}
+amqp_devices=${AMQP_DEVICES:-50} servers=${SERVERS:-causeway mosquitto rabbitmq}
 server_core=${SERVER_CORE:-0} client_core=${CLIENT_CORE:-1}
 root=$(cd "$(dirname "$0")/.." && pwd)
 results=$root/bench/results
 data=${DATA:-$(mktemp -d)}
-pid=
+pid= epmd=
 
-stop() {
-	[ -z "$pid" ] || { kill -INT "$pid" 2>/dev/null || true; wait "$pid" 2>/dev/null || true; }
+stop() { # [SIGNAL]
+	[ -z "$pid" ] || { kill -"${1:-INT}" "$pid" 2>/dev/null || true; wait "$pid" 2>/dev/null || true; }
 	pid=
 }
 finish() {
-	stop
+	stop TERM
+	[ -z "$epmd" ] || kill "$epmd" 2>/dev/null || true
 	[ -n "${DATA:-}" ] || rm -rf "$data"
 }
 trap finish EXIT
@@ -30,7 +32,10 @@ need() {
 }
 need go "install Go"
 need taskset "apt-get install util-linux"
-need mosquitto "apt-get install mosquitto (it need not run as a service)"
+wants() { case " $servers " in *" $1 "*) return 0 ;; esac; return 1; }
+rabbitmq=/usr/lib/rabbitmq/bin/rabbitmq-server # where Debian puts the one that needs no root
+wants mosquitto && need mosquitto "apt-get install mosquitto (it need not run as a service)"
+wants rabbitmq && need $rabbitmq "apt-get install rabbitmq-server (it need not run as a service), or leave it out with SERVERS='causeway mosquitto'"
 if [ "$(nproc)" -le "$server_core" ] || [ "$(nproc)" -le "$client_core" ]; then
 	echo "bench: this machine has $(nproc) core(s); choose others with SERVER_CORE and CLIENT_CORE" >&2
 	exit 1
@@ -82,9 +87,26 @@ for w in method c2d twin; do
 done
 # One call at a time: the round trip by itself.
 generator method --data "$data/cloud" --name causeway --devices 10 --depth 1 --save "$results/causeway-method-1.json"
+for depth in 10 100; do
+	for w in d2c amqp-d2c; do
+		generator $w --data "$data/cloud" --name causeway --devices "$amqp_devices" --depth $depth \
+			--save "$results/causeway-$w-$amqp_devices-$depth.json"
+	done
+done
+generator latency --data "$data/cloud" --name causeway --devices 10 --rate 1000 --save "$results/causeway-latency.json"
+generator events --data "$data/cloud" --name causeway --save "$results/causeway-events.json"
+stop
+# What connections cost is measured on a server that has done nothing else.
+rm -f "$data/ready.json"
+GOMAXPROCS=1 taskset -c "$server_core" "$bin" quickstart --quiet --no-sensor \
+	--data "$data/cloud" --https 127.0.0.1:28443 --mqtt 127.0.0.1:28883 --amqp 127.0.0.1:28671 --ready-file "$data/ready.json" &
+pid=$!
+await test -e "$data/ready.json"
+generator amqp-idle --data "$data/cloud" --name causeway --devices "$idle" --pid "$pid" --repeat 1 --save "$results/causeway-amqp-idle.json"
 stop
 
 for persistence in false true; do
+	wants mosquitto || break
 	name=mosquitto
 	[ $persistence = false ] || name=mosquitto-persistent
 	rm -rf "$data/mosquitto"
@@ -109,6 +131,38 @@ END
 	stop
 done
 
+if wants rabbitmq; then
+	echo "== rabbitmq" >&2
+	rm -rf "$data/rabbitmq"
+	mkdir -p "$data/rabbitmq"
+	echo '[rabbitmq_amqp1_0].' >"$data/rabbitmq/plugins"
+	cat >"$data/rabbitmq/rabbitmq.conf" <<END
+listeners.tcp = none
+listeners.ssl.1 = 127.0.0.1:28885
+ssl_options.certfile = $data/cloud/ca/server.pem
+ssl_options.keyfile = $data/cloud/ca/server.key
+ssl_options.versions.1 = tlsv1.3
+log.console = false
+log.file.level = error
+END
+	# One scheduler for one core; names and ports of its own, beside a broker that
+	# may be in use.
+	HOME=$data/rabbitmq RABBITMQ_NODENAME=causeway-bench@localhost RABBITMQ_CONFIG_FILE=$data/rabbitmq/rabbitmq \
+		RABBITMQ_MNESIA_BASE=$data/rabbitmq/db RABBITMQ_LOG_BASE=$data/rabbitmq/log \
+		RABBITMQ_ENABLED_PLUGINS_FILE=$data/rabbitmq/plugins RABBITMQ_CONF_ENV_FILE=/dev/null \
+		RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="+S 1:1" RABBITMQ_DIST_PORT=28886 ERL_EPMD_PORT=28887 ERL_EPMD_ADDRESS=127.0.0.1 \
+		taskset -c "$server_core" $rabbitmq >"$data/rabbitmq/out" 2>&1 &
+	pid=$!
+	target=amqps://guest:guest@localhost:28885/queue/telemetry
+	await "$bin" bench amqp-d2c --devices 1 --duration 100ms --warmup 1ms --target $target --ca "$data/cloud/ca/ca.pem"
+	epmd=$(pgrep -f "epmd.*-daemon" -n || true)
+	for depth in 10 100; do
+		generator amqp-d2c --target $target --ca "$data/cloud/ca/ca.pem" --name rabbitmq --devices "$amqp_devices" --depth $depth \
+			--save "$results/rabbitmq-amqp-d2c-$amqp_devices-$depth.json"
+	done
+	stop TERM # Erlang takes INT for a wish to talk
+fi
+
 echo
-"$bin" bench show \
-	"$results"/causeway-*.json "$results"/mosquitto-*.json
+# shellcheck disable=SC2086
+"$bin" bench show $(for s in $servers; do ls "$results"/$s*.json; done)

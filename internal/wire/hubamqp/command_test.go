@@ -194,9 +194,9 @@ func TestServiceCommand(t *testing.T) {
 	}
 	_, err := hubamqp.DecodeServiceCommand(&m, new(hubamqp.Scratch), wire(t, codec.Message{
 		Properties:            codec.Properties{To: "/devices/d/messages/devicebound"},
-		ApplicationProperties: codec.NewMap(codec.String("iothub-ack"), codec.String("postive")),
+		ApplicationProperties: codec.NewMap(codec.String("iothub-ack"), codec.String("ful")),
 	}))
-	wantErr(t, err, causeway.ArgumentInvalid, `iothub-ack is "postive"`)
+	wantErr(t, err, causeway.ArgumentInvalid, `iothub-ack is "ful"`)
 	_, err = hubamqp.DecodeServiceCommand(&m, new(hubamqp.Scratch), []byte("x"))
 	wantErr(t, err, causeway.IotHubFormatError, "cannot be read")
 
