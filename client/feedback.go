@@ -21,7 +21,8 @@ type Feedback struct {
 	Status       string    // Success, Expired, DeliveryCountExceeded, Rejected or Purged
 	Description  string
 	Device       string
-	GenerationID string // of the device
+	Module       string // "" when the command was for the device
+	GenerationID string // of the device or module
 }
 
 // FeedbackBatch is feedback that the hub has put together.
@@ -218,7 +219,7 @@ func decodeFeedback(payload []byte) (*FeedbackBatch, *Notice, error) {
 	}
 	b := &FeedbackBatch{Notice: notice(n)}
 	for _, r := range records {
-		b.Records = append(b.Records, Feedback{r.OriginalMessageID, r.Time, r.Status, r.Description, r.Device, r.GenerationID})
+		b.Records = append(b.Records, Feedback{r.OriginalMessageID, r.Time, r.Status, r.Description, r.Device, r.Module, r.GenerationID})
 	}
 	return b, &b.Notice, nil
 }

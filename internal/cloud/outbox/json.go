@@ -1,56 +1,22 @@
 package outbox
 
-import (
-	"time"
-
-	"github.com/causeway-iot/causeway"
-	"github.com/causeway-iot/causeway/internal/wire/hubjson"
-)
-
-// offset is how IoT Hub writes when a file was modified.
-const offset = "2006-01-02T15:04:05-07:00"
+import "github.com/causeway-iot/causeway/internal/wire/hubamqp"
 
 // Body returns the message's body: a JSON array of feedback records, or one
 // JSON object of a file notification.
-func (d Delivery) Body() ([]byte, error) {
-	var v any = d.File
-	if d.File == nil {
-		records := d.Records
-		if records == nil {
-			records = []FeedbackRecord{}
+func (d Delivery) Body() []byte {
+	if f := d.File; f != nil {
+		return hubamqp.FileNotificationBody(hubamqp.FileNotification{
+			Device: f.DeviceID, BlobURI: f.BlobURI, BlobName: f.BlobName,
+			LastUpdated: f.Modified, Size: f.Size, Enqueued: f.Enqueued,
+		})
+	}
+	records := make([]hubamqp.Feedback, len(d.Records))
+	for i, r := range d.Records {
+		records[i] = hubamqp.Feedback{
+			OriginalMessageID: r.OriginalMessageID, Time: r.Time, Status: string(r.Status), Description: r.Description(),
+			Device: r.DeviceID, Module: r.ModuleID, GenerationID: r.GenerationID,
 		}
-		v = records
 	}
-	b, err := hubjson.Marshal(v)
-	if err != nil {
-		return nil, causeway.Errorf(causeway.ServerError, "outbox.Body", "the message cannot be written: %v", err)
-	}
-	return b, nil
+	return hubamqp.FeedbackBody(records)
 }
-
-// MarshalJSON implements [json.Marshaler].
-func (r FeedbackRecord) MarshalJSON() ([]byte, error) {
-	return hubjson.Marshal(struct {
-		OriginalMessageID string `json:"originalMessageId"`
-		Time              string `json:"enqueuedTimeUtc"`
-		Status            string `json:"statusCode"`
-		Description       string `json:"description"`
-		DeviceID          string `json:"deviceId"`
-		ModuleID          string `json:"moduleId,omitempty"`
-		GenerationID      string `json:"deviceGenerationId"`
-	}{r.OriginalMessageID, stamp(r.Time), string(r.Status), r.Description(), r.DeviceID, r.ModuleID, r.GenerationID})
-}
-
-// MarshalJSON implements [json.Marshaler].
-func (n FileNotification) MarshalJSON() ([]byte, error) {
-	return hubjson.Marshal(struct {
-		DeviceID string `json:"deviceId"`
-		BlobURI  string `json:"blobUri"`
-		BlobName string `json:"blobName"`
-		Modified string `json:"lastUpdatedTime"`
-		Size     int64  `json:"blobSizeInBytes"`
-		Enqueued string `json:"enqueuedTimeUtc"`
-	}{n.DeviceID, n.BlobURI, n.BlobName, n.Modified.UTC().Format(offset), n.Size, stamp(n.Enqueued)})
-}
-
-func stamp(t time.Time) string { return t.UTC().Format(hubjson.Ticks) }

@@ -21,10 +21,7 @@ func (h *handler) receiveFeedback(c *call) (reply, error) {
 	if !ok {
 		return reply{status: http.StatusNoContent}, nil
 	}
-	body, err := d.Body()
-	if err != nil {
-		return reply{}, err
-	}
+	body := d.Body()
 	h.metrics.MessagesOut.Inc()
 	h.metrics.BytesOut.Add(float64(len(body)))
 	return reply{status: http.StatusOK, etag: lockText(d.Lock), body: body, header: http.Header{

@@ -194,12 +194,9 @@ func (l *notices) send(d outbox.Delivery) error {
 		l.unlock(d.Lock)
 		return nil
 	}
-	payload, err := l.encode(d)
-	if err == nil {
-		tag := hubamqp.DeliveryTag(d.Lock)
-		err = l.pass(amqp.Transfer{Tag: tag[:], Payload: payload, Token: h})
-	}
-	if err != nil {
+	payload := l.encode(d)
+	tag := hubamqp.DeliveryTag(d.Lock)
+	if err := l.pass(amqp.Transfer{Tag: tag[:], Payload: payload, Token: h}); err != nil {
 		l.drop(h)
 		if errors.Is(err, amqp.ErrNoCredit) || errors.Is(err, context.DeadlineExceeded) {
 			return nil // others may have it
@@ -251,15 +248,11 @@ func (l *notices) drop(h *held) {
 }
 
 // encode returns the message as it is sent.
-func (l *notices) encode(d outbox.Delivery) ([]byte, error) {
-	body, err := d.Body()
-	if err != nil {
-		return nil, err
-	}
-	body = ascii(body)
+func (l *notices) encode(d outbox.Delivery) []byte {
+	body := ascii(d.Body())
 	n := hubamqp.Notice{MessageID: d.ID, Hub: l.peer.Hub(), Enqueued: d.Enqueued, Sequence: d.Sequence, DeliveryCount: d.DeliveryCount}
 	if l.kind == outbox.Feedback {
-		return hubamqp.AppendFeedback(nil, body, n), nil
+		return hubamqp.AppendFeedback(nil, body, n)
 	}
-	return hubamqp.AppendFileNotification(nil, body, n), nil
+	return hubamqp.AppendFileNotification(nil, body, n)
 }

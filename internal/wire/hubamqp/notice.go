@@ -24,6 +24,7 @@ type Feedback struct {
 	Description       string    // the status when empty
 	Device            string
 	GenerationID      string
+	Module            string // "" for a command to a device
 }
 
 // FileNotification says that a device has uploaded a file.
@@ -54,6 +55,7 @@ type (
 		StatusCode         string `json:"statusCode"`
 		Description        string `json:"description"`
 		DeviceID           string `json:"deviceId"`
+		ModuleID           string `json:"moduleId,omitempty"`
 		DeviceGenerationID string `json:"deviceGenerationId"`
 	}
 	jsonFile struct {
@@ -77,7 +79,7 @@ func FeedbackBody(records []Feedback) []byte {
 		if r.Description == "" {
 			r.Description = r.Status
 		}
-		out[i] = jsonFeedback{r.OriginalMessageID, r.Time.UTC().Format(hubjson.Ticks), r.Status, r.Description, r.Device, r.GenerationID}
+		out[i] = jsonFeedback{r.OriginalMessageID, r.Time.UTC().Format(hubjson.Ticks), r.Status, r.Description, r.Device, r.Module, r.GenerationID}
 	}
 	return hubjson.Must(out)
 }
@@ -125,7 +127,7 @@ func DecodeFeedback(payload []byte) ([]Feedback, Notice, error) {
 	}
 	records := make([]Feedback, len(in))
 	for i, r := range in {
-		records[i] = Feedback{r.OriginalMessageID, parseTime(r.EnqueuedTimeUTC), r.StatusCode, r.Description, r.DeviceID, r.DeviceGenerationID}
+		records[i] = Feedback{r.OriginalMessageID, parseTime(r.EnqueuedTimeUTC), r.StatusCode, r.Description, r.DeviceID, r.DeviceGenerationID, r.ModuleID}
 	}
 	return records, n, nil
 }
