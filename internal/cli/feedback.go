@@ -17,6 +17,7 @@ import (
 type feedbackLine struct {
 	MessageID string    `json:"originalMessageId"`
 	DeviceID  string    `json:"deviceId"`
+	ModuleID  string    `json:"moduleId,omitempty"`
 	Status    string    `json:"statusCode"`
 	Time      time.Time `json:"enqueuedTimeUtc"`
 }
@@ -85,7 +86,7 @@ func watchFeedback(ctx context.Context, st *state.State, m *client.Messaging, as
 		for _, x := range b.Records {
 			line := fmt.Sprintf("%s  %-16s  %-22s  %s", x.Time.Local().Format("15:04:05.000"), printable(x.Device), x.Status, printable(x.MessageID))
 			if asJSON {
-				text, err := json.Marshal(feedbackLine{x.MessageID, x.Device, x.Status, x.Time})
+				text, err := json.Marshal(feedbackLine{x.MessageID, x.Device, x.Module, x.Status, x.Time})
 				if err != nil {
 					return n, err
 				}
