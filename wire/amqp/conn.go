@@ -76,6 +76,7 @@ type Conn struct {
 	links    int
 	partial  int // bytes that messages take which have arrived in part
 	dirty    []*Session
+	rests    []*Sender // of messages that were sent in part
 
 	opening chan struct{} // of Dial, closed when the peer's open came; else nil
 }

@@ -26,7 +26,7 @@ func (c *Conn) finish(err error) {
 		farewells = append(farewells, s.endLocked()...)
 	}
 	c.sessions, c.incoming, c.named = table[Session]{}, table[Session]{}, nil
-	c.dirty = nil
+	c.dirty, c.rests = nil, nil
 	if c.opening != nil {
 		close(c.opening)
 		c.opening = nil

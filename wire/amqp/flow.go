@@ -181,14 +181,7 @@ func (s *Session) openWindow(p *codec.Flow) {
 		s.c.readTo = max(s.c.readTo, s.lastAt)
 	}
 	s.remoteWindow = p.IncomingWindow - min(p.IncomingWindow, underway)
-	for len(s.owing) > 0 && s.remoteWindow > 0 {
-		snd := s.owing[0]
-		s.owing = s.owing[1:]
-		snd.owes = false
-		if !snd.closed {
-			s.pushTransfer(&codec.Transfer{Handle: snd.local, Aborted: true}, nil)
-		}
-	}
+	s.c.finishRests()
 	if s.remoteWindow > 0 && len(s.waiting) > 0 {
 		for i, w := range s.waiting {
 			w.queued = false

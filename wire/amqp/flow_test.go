@@ -199,9 +199,9 @@ func TestWindowOut(t *testing.T) {
 	})
 }
 
-// TestAbort cuts a message short: the rest of it is aborted, once the window
+// TestCutShort cuts a message short: the rest of it follows, once the window
 // allows for that, and nothing else is sent on the link before.
-func TestAbort(t *testing.T) {
+func TestCutShort(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &book{}
 		p, _ := serve(t, amqp.Config{}, b)
@@ -217,30 +217,66 @@ func TestAbort(t *testing.T) {
 		synctest.Wait()
 		ctx, cancel := context.WithCancel(t.Context())
 		snd := b.sender()
-		done := send(ctx, snd, strings.Repeat("x", 2000))
-		expect[*codec.Transfer](p)
-		expect[*codec.Transfer](p)
+		want := strings.Repeat("x", 4*(512-96)+1)
+		done := send(ctx, snd, want, "never")
+		_, one := expectFrame[*codec.Transfer](p)
+		_, two := expectFrame[*codec.Transfer](p)
+		whole := string(one.payload) + string(two.payload)
+		p.none()
 		cancel()
-		if got := <-done; got != "0 context canceled" {
+		if got := <-done; got != "1 context canceled" {
 			t.Error(got)
 		}
-		if n := snd.Unsettled(); n != 0 {
+		if n := snd.Unsettled(); n != 1 {
 			t.Errorf("%d unsettled", n)
 		}
 		done = send(t.Context(), snd, "next")
-		p.none()
-		p.send(0, &codec.Flow{NextIncomingID: codec.Some(uint32(2)), IncomingWindow: 1})
-		if m := expect[*codec.Transfer](p); !m.Aborted || m.More {
-			t.Error(m)
+		if err := snd.TrySend(amqp.Transfer{}); !errors.Is(err, amqp.ErrFull) {
+			t.Error(err)
 		}
 		p.none()
+		p.send(0, &codec.Flow{NextIncomingID: codec.Some(uint32(2)), IncomingWindow: 1})
+		_, three := expectFrame[*codec.Transfer](p)
+		whole += string(three.payload)
+		p.none()
 		p.send(0, &codec.Flow{NextIncomingID: codec.Some(uint32(3)), IncomingWindow: 9})
+		for more := true; more; {
+			m, f := expectFrame[*codec.Transfer](p)
+			whole += string(f.payload)
+			more = m.More
+		}
+		if whole != want {
+			t.Errorf("%d bytes arrived, want %d", len(whole), len(want))
+		}
 		if m, f := expectFrame[*codec.Transfer](p); m.DeliveryID.V != 1 || string(f.payload) != "next" {
 			t.Error(m)
 		}
 		if got := <-done; got != "1 <nil>" {
 			t.Error(got)
 		}
+	})
+	// The network is what it waits for.
+	synctest.Test(t, func(t *testing.T) {
+		b := &book{}
+		p, conn := serveOn(t, amqp.Config{Outbound: 4 << 10, MaxFrameSize: 1 << 10}, b, 4<<10)
+		snd := attachSender(p, b)
+		p.send(0, credit(0, 50))
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if got := <-send(ctx, snd, strings.Repeat("x", 40_000)); got != "1 <nil>" {
+			t.Error(got)
+		}
+		for size := 0; size < 40_000; {
+			m, f := expectFrame[*codec.Transfer](p)
+			if size += len(f.payload); m.More != (size < 40_000) {
+				t.Fatal(m, size)
+			}
+			if _, _, _, waiting := conn.Counters(); waiting > 6<<10 {
+				t.Fatalf("%d bytes wait", waiting)
+			}
+		}
+		p.none()
 	})
 }
 

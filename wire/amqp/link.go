@@ -71,6 +71,7 @@ func (l *link) gone() bool {
 	}
 	if l.sender != nil {
 		l.sender.wake()
+		l.sender.rest = nil
 		l.sender.forget()
 	}
 	if l.receiver != nil {

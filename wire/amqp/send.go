@@ -1,11 +1,13 @@
 package amqp
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/causeway-iot/causeway/wire/amqp/codec"
 )
@@ -17,8 +19,10 @@ const transferRoom = 96
 // Send sends messages in their order: it waits for credit, for the session's
 // window and for room in the queue, while ctx lasts. It returns how many were
 // handed to the connection, and why not all were. Payloads and tags are
-// borrowed until it returns. A message of several frames that ctx cuts short is
-// aborted. It must not be called by the connection's reader.
+// borrowed until it returns. A message of which ctx lets a part be sent only is
+// handed to the connection as a whole: the rest follows as soon as it can. (It
+// is not aborted, because not every client knows that there is such a thing.) It
+// must not be called by the connection's reader.
 func (s *Sender) Send(ctx context.Context, messages ...Transfer) (n int, err error) {
 	c := s.s.c
 	c.mu.Lock()
@@ -55,7 +59,7 @@ func (s *Sender) sendOne(ctx context.Context, m *Transfer) error {
 		switch {
 		case s.over():
 			return s.err()
-		case s.credit == 0 || !s.mayTrack(m) || s.owes:
+		case s.credit == 0 || !s.mayTrack(m) || s.rest != nil:
 			if err := s.pause(ctx); err != nil {
 				return err
 			}
@@ -87,7 +91,7 @@ func (s *Sender) TrySend(m Transfer) error {
 	switch {
 	case s.over():
 		return s.err()
-	case s.sending || s.owes:
+	case s.sending || s.rest != nil:
 		return ErrFull
 	case s.credit == 0:
 		return ErrNoCredit
@@ -159,11 +163,37 @@ func (s *Sender) put(ctx context.Context, m *Transfer, wait bool) error {
 		if err == nil {
 			err = s.awaitWindow(ctx)
 		}
-		if err != nil {
-			s.abort(number)
+		switch {
+		case err == nil:
+		case s.over():
 			return err
+		default:
+			s.rest = bytes.Clone(rest)
+			c.rests = append(c.rests, s)
+			return nil
 		}
 	}
+}
+
+// finishRests queues what there is room and window for of messages that were
+// sent in part and that nobody waits for; the mutex is held.
+func (c *Conn) finishRests() {
+	if len(c.rests) == 0 {
+		return
+	}
+	c.rests = slices.DeleteFunc(c.rests, func(s *Sender) bool {
+		for len(s.rest) > 0 && !s.over() && s.s.remoteWindow > 0 && c.waiting() < c.cfg.Outbound {
+			part := s.rest[:min(len(s.rest), s.room())]
+			s.rest = s.rest[len(part):]
+			s.s.pushTransfer(&codec.Transfer{Handle: s.local, More: len(s.rest) > 0}, part)
+		}
+		if len(s.rest) > 0 && !s.over() {
+			return false
+		}
+		s.rest = nil
+		s.wake()
+		return true
+	})
 }
 
 // pushTransfer queues a transfer, for which the peer's window has room; the
@@ -183,21 +213,6 @@ func (s *Session) pushTransfer(t *codec.Transfer, payload []byte) {
 	if len(c.out.b) >= early {
 		c.kick()
 	}
-}
-
-// abort gives up a message that was sent in part; the mutex is held.
-func (s *Sender) abort(number uint64) {
-	ss := s.s
-	ss.sent.settle(s, number)
-	if s.over() {
-		return
-	}
-	if ss.remoteWindow == 0 { // then once it opens
-		s.owes = true
-		ss.owing = append(ss.owing, s)
-		return
-	}
-	ss.pushTransfer(&codec.Transfer{Handle: s.local, Aborted: true}, nil)
 }
 
 // awaitWindow waits until the peer's window takes a frame; the mutex is held,

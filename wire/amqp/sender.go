@@ -21,7 +21,7 @@ type Sender struct {
 	drain    bool          // the peer wants no credit to be left
 	sending  bool          // a Send is under way, so that messages stay whole and in order
 	queued   bool          // in session.waiting
-	owes     bool          // an aborted transfer, in session.owing
+	rest     []byte        // of a message that was sent in part, of a sender in conn.rests; else nil
 	made     [4]byte       // the latest tag that was made
 	open     int           // tracked deliveries that are not settled
 	woken    chan struct{} // closed when sending may go on; nil when nobody waits

@@ -178,7 +178,7 @@ func (s *Session) endLocked() []farewell {
 		s.c.links--
 	}
 	s.local, s.handles = table[link]{}, table[link]{}
-	s.grants, s.pending, s.waiting, s.owing = nil, settlement{}, nil, nil
+	s.grants, s.pending, s.waiting = nil, settlement{}, nil
 	if s.beginCh != nil {
 		close(s.beginCh)
 		s.beginCh = nil

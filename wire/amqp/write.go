@@ -113,6 +113,7 @@ func (c *Conn) writeOnce() {
 	if err != nil {
 		c.deadLocked(err)
 	}
+	c.finishRests()
 	c.signal()
 }
 
