@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/wire/hubamqp"
 	"github.com/causeway-iot/causeway/test/amqppeer"
 	"github.com/causeway-iot/causeway/wire/amqp/codec"
@@ -21,6 +22,22 @@ func TestAMQPLog(t *testing.T) {
 		return frames(codec.ProtocolAMQP.Append(nil), o, amqppeer.BeginFrame())
 	}
 	attach := func(a *codec.Attach) []byte { return frames(amqppeer.AppendHello(nil), a) }
+	owner := func() []byte { return cbs(amqppeer.AppendHello(nil), "localhost", w.policyToken(w.owner)) }
+	device := func() []byte {
+		b := cbs(amqppeer.AppendHello(nil), "localhost/devices/attacker", proof(w.key("attacker")))
+		return frames(b, amqppeer.SendTo("/devices/attacker/messages/events", 2))
+	}
+	selector := func(text string) *codec.Attach {
+		a := amqppeer.ReceiveFrom("localhost/ConsumerGroups/$Default/Partitions/0", 2)
+		a.Source.Filter = codec.NewMap(codec.Symbol(hubamqp.FilterName), codec.Described(codec.Symbol(hubamqp.FilterName), codec.String(text)))
+		return a
+	}
+	message := func(m causeway.Message) []byte {
+		return amqppeer.AppendTransfer(device(), 0, 2, 1, hubamqp.AppendTelemetry(nil, &m))
+	}
+	command := func(id causeway.Identity) []byte {
+		return amqppeer.AppendTransfer(frames(owner(), amqppeer.SendTo(hubamqp.ServiceCommandsAddress, 2)), 0, 2, 1, hubamqp.AppendServiceCommand(nil, id, &causeway.Message{}))
+	}
 	long := &codec.Condition{Name: "x:" + huge[:20_000], Description: huge[:40_000]}
 	for name, b := range map[string][]byte{
 		"mechanism":         sasl(&codec.SASLInit{Mechanism: large}),
@@ -40,6 +57,16 @@ func TestAMQPLog(t *testing.T) {
 		"policy":            cbs(amqppeer.AppendHello(nil), "localhost", "SharedAccessSignature sr=localhost&sig=eA==&se=1&skn="+huge[:4000]),
 		"type of a token": amqppeer.AppendTransfer(frames(amqppeer.AppendHello(nil), amqppeer.SendTo(hubamqp.CBSAddress, 0), amqppeer.ReceiveFrom(hubamqp.CBSAddress, 1), amqppeer.Credit(1, 10)),
 			0, 0, 0, hubamqp.AppendPutToken(nil, hubamqp.PutToken{MessageID: codec.String("1"), Type: huge, Name: "localhost", Token: "x"})),
+		"selector":            frames(owner(), selector(huge)),
+		"consumer group":      frames(owner(), amqppeer.ReceiveFrom("localhost/ConsumerGroups/"+large+"/Partitions/0", 2)),
+		"event hub":           frames(owner(), amqppeer.ReceiveFrom(large+"/ConsumerGroups/$Default/Partitions/0", 2)),
+		"device of a command": command(causeway.Identity{Device: large}),
+		"module of a command": command(causeway.Identity{Device: "attacker", Module: large}),
+		"message id":          message(causeway.Message{ID: huge}),
+		"property":            message(causeway.Message{Properties: []causeway.Property{{Key: huge, Value: "x"}}}),
+		"content type":        message(causeway.Message{ContentType: huge}),
+		"request to $management": amqppeer.AppendTransfer(frames(owner(), amqppeer.SendTo("localhost/$management", 2), amqppeer.ReceiveFrom("localhost/$management", 3), amqppeer.Credit(3, 10)),
+			0, 2, 1, hubamqp.AppendManagementRequest(nil, hubamqp.ManagementRequest{MessageID: codec.String("1"), Type: hubamqp.TypePartition, Name: huge, Partition: "0"})),
 		"descriptor": append(amqppeer.AppendHello(nil), lying(uint32(60_000+8+6), "\x00\xb3\x00\x00\xea\x60"+huge)...),
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -41,6 +41,8 @@ const (
 	maxRequest = 64 << 10
 	// requestCredit is how many requests may be under way on one link.
 	requestCredit = 32
+	// maxShown bounds what an error shows of a name that there is not.
+	maxShown = 256
 	// lastWait bounds how long the last event of a partition is looked for, to
 	// tell when it came.
 	lastWait = 2 * time.Second

@@ -192,6 +192,9 @@ func (pe *peer) entity(name string) error {
 // missing is the error about a part of an address that does not exist. Clients
 // know it by the first words, and try again for minutes without them.
 func missing(code causeway.Code, name, hint string) error {
+	if len(name) > maxShown {
+		name = name[:maxShown] + "…"
+	}
 	return causeway.Errorf(code, opAttach, "the messaging entity %q could not be found: %s", name, hint)
 }
 
