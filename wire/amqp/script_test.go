@@ -259,6 +259,7 @@ type book struct {
 	receivers []*amqp.Receiver
 	senders   []*amqp.Sender
 	arrived   []got
+	never     map[*amqp.Receiver]bool // settle
 	settle    codec.State
 	options   amqp.SenderOptions
 	largest   uint64
@@ -302,6 +303,12 @@ func (b *book) Attach(a *amqp.Attach) error {
 	}
 	l := a.Receive(r)
 	b.mu.Lock()
+	if a.Address()[0] == 'n' {
+		if b.never == nil {
+			b.never = make(map[*amqp.Receiver]bool)
+		}
+		b.never[l] = true
+	}
 	b.receivers = append(b.receivers, l)
 	b.mu.Unlock()
 	return nil
@@ -313,7 +320,7 @@ func (b *book) Transfer(r *amqp.Receiver, d amqp.Delivery) {
 		payload = fmt.Sprintf("%d bytes", len(payload))
 	}
 	b.write("%s: message %d tag %x %q settled %v", r.Name(), d.ID, d.Tag, payload, d.Settled)
-	if !d.Settled && r.Name()[0] != 'n' {
+	if !d.Settled && !b.never[r] {
 		b.arrived = append(b.arrived, got{r, d})
 	}
 }
