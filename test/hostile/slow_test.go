@@ -17,7 +17,7 @@ import (
 )
 
 // slowEach is how many clients of each slow kind there are.
-const slowEach = 20
+const slowEach = 12
 
 // slow is a client that begins something and does not get on with it.
 type slow struct {
