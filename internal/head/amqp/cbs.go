@@ -30,17 +30,24 @@ type reply struct {
 	payload []byte
 }
 
-// attachCBS grants a link to "$cbs".
-func (c *conn) attachCBS(a *wire.Attach) {
+// attachCBS grants a link to "$cbs". Each reply looks through the links that
+// there are for replies, and anybody may attach some: they have a bound.
+func (c *conn) attachCBS(a *wire.Attach) error {
 	if a.Role == codec.Sender {
 		a.Receive(wire.ReceiverOptions{Handler: cbsIn{c}, Credit: cbsCredit, MaxMessageSize: maxCBSMessage})
-		return
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n := len(c.cbsOut); n >= maxCBSLinks {
+		err := wire.Refuse(wire.ResourceLimitExceeded, "the connection receives from %s on %d links already, which is the limit", hubamqp.CBSAddress, n)
+		c.v.refused(ReasonLinkRefused, c, "link", err)
+		return err
 	}
 	out := &cbsOut{c: c}
 	out.s = a.Send(wire.SenderOptions{Handler: out, Untracked: true})
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.cbsOut = append(c.cbsOut, out)
+	return nil
 }
 
 // Transfer takes a token: part of [wire.ReceiverHandler].

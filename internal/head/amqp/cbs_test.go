@@ -211,6 +211,32 @@ func TestManyRequests(t *testing.T) {
 	})
 }
 
+// TestManyLinksForReplies: links for replies are bounded, and those that were
+// detached do not count.
+func TestManyLinksForReplies(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		cl := w.dial()
+		var links []*receiver
+		for range 64 {
+			r, err := cl.tryIn("$cbs", wire.LinkConfig{}, 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			links = append(links, r)
+		}
+		if _, err := cl.tryIn("$cbs", wire.LinkConfig{}, 1); conditionOf(err) != wire.ResourceLimitExceeded {
+			t.Errorf("one link too many: %v", err)
+		}
+		if n := w.refused(amqp.ReasonLinkRefused); n != 1 {
+			t.Errorf("counted %d times", n)
+		}
+		links[7].Close(nil)
+		if _, err := cl.tryIn("$cbs", wire.LinkConfig{}, 1); err != nil {
+			t.Errorf("after one was detached: %v", err)
+		}
+	})
+}
+
 // TestRenewal: a newer token extends the session of its identity, and only that.
 func TestRenewal(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {

@@ -94,7 +94,7 @@ func (c *conn) Attach(a *wire.Attach) error {
 	switch {
 	case err != nil:
 	case addr.Kind == hubamqp.KindCBS:
-		c.attachCBS(a)
+		return c.attachCBS(a)
 	case addr.OfDevice():
 		err = c.attachDevice(a, addr)
 	default:

@@ -80,6 +80,8 @@ const (
 	maxMethodMessage = 2 * causeway.MaxMethodPayload
 	// maxCBSMessage bounds a request to $cbs.
 	maxCBSMessage = 64 << 10
+	// maxCBSLinks bounds the links of a connection for replies from $cbs.
+	maxCBSLinks = 64
 	// cbsCredit is how many requests to $cbs may be under way on one link, and
 	// maxCBSReplies how many replies of a connection may wait for credit.
 	cbsCredit     = 100

@@ -45,7 +45,7 @@ const (
 	ReasonDirection      Reason = "link_direction"
 	ReasonUnauthorized   Reason = "unauthorized"
 	ReasonBusy           Reason = "server_busy"
-	ReasonLinkRefused    Reason = "link_refused" // by the plane of its address
+	ReasonLinkRefused    Reason = "link_refused" // by the plane of its address, or one too many
 )
 
 // Refusals of single messages, which leave the link open.
