@@ -43,7 +43,7 @@ func (a *Attach) Receive(o ReceiverOptions) *Receiver {
 	r.name = clone(a.Name)
 	r.count = a.InitialDeliveryCount.V
 	r.limit = r.count
-	r.second = a.RcvSettleMode == codec.SettleSecond
+	r.second = a.RcvSettleMode == codec.SettleSecond && !o.SettleAtOnce
 	a.l = &r.link
 	a.answer.MaxMessageSize = r.most
 	a.answer.RcvSettleMode = a.RcvSettleMode

@@ -92,6 +92,11 @@ type ReceiverOptions struct {
 	// MaxMessageSize bounds a message, in bytes. A peer that sends a larger one
 	// is detached. Default 1 MiB.
 	MaxMessageSize uint64
+	// SettleAtOnce settles deliveries with their outcome also on a link with
+	// [codec.SettleSecond], where it is the sender's part to settle first. There
+	// are senders that ask for it and then wait for ever, uamqp for one; others
+	// take it.
+	SettleAtOnce bool
 
 	Properties          codec.Map // of our attach
 	OfferedCapabilities []string

@@ -193,8 +193,8 @@ func (r *Receiver) forget() {
 // Settle settles a delivery with an outcome. It is said with the next Push, or
 // at the end of the burst; neighbours with the same outcome are said together.
 // A delivery that the sender had settled must not be settled. On a link with
-// [codec.SettleSecond] the outcome is said, and the sender settles; nothing
-// depends on whether it does.
+// [codec.SettleSecond] the outcome is said, and the sender settles, unless
+// SettleAtOnce was asked for; nothing depends on whether it does.
 func (r *Receiver) Settle(id uint32, state codec.State) {
 	c := r.s.c
 	c.mu.Lock()

@@ -288,6 +288,8 @@ func (b *book) Attach(a *amqp.Attach) error {
 	r := amqp.ReceiverOptions{Handler: b, Credit: 10, MaxMessageSize: b.largest}
 	switch a.Address()[0] {
 	case 'q', 'n':
+	case 'e':
+		r.SettleAtOnce = true
 	case 'm':
 		r.Credit = 0
 	case 's':

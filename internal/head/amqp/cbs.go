@@ -34,7 +34,7 @@ type reply struct {
 // there are for replies, and anybody may attach some: they have a bound.
 func (c *conn) attachCBS(a *wire.Attach) error {
 	if a.Role == codec.Sender {
-		a.Receive(wire.ReceiverOptions{Handler: cbsIn{c}, Credit: cbsCredit, MaxMessageSize: maxCBSMessage})
+		a.Receive(wire.ReceiverOptions{Handler: cbsIn{c}, Credit: cbsCredit, MaxMessageSize: maxCBSMessage, SettleAtOnce: true})
 		return nil
 	}
 	c.mu.Lock()

@@ -213,7 +213,7 @@ func (d *device) ended() error {
 // attachIn grants a link on which the client sends.
 func (d *device) attachIn(a *wire.Attach, kind hubamqp.Kind) error {
 	l := &inLink{d: d, kind: kind}
-	o := wire.ReceiverOptions{Handler: l}
+	o := wire.ReceiverOptions{Handler: l, SettleAtOnce: true}
 	switch kind {
 	case hubamqp.KindTelemetry:
 		o.Credit, o.MaxMessageSize = uint32(d.c.v.limits.Credit), hubamqp.MaxTransfer

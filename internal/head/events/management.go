@@ -64,7 +64,7 @@ func (pe *peer) attachManagement(addr hubamqp.Address, a *amqp.Attach) error {
 	}
 	if a.Role == codec.Sender {
 		l := &requests{peer: pe}
-		l.recv = a.Receive(amqp.ReceiverOptions{Handler: l, Credit: requestCredit, MaxMessageSize: maxRequest})
+		l.recv = a.Receive(amqp.ReceiverOptions{Handler: l, Credit: requestCredit, MaxMessageSize: maxRequest, SettleAtOnce: true})
 		pe.Keep(l)
 		l.release = pe.Bind(l, path, auth.ServiceConnect)
 		return nil

@@ -47,7 +47,7 @@ func (pe *peer) attachCommands(a *amqp.Attach) error {
 		return wrongWay(path, "send to")
 	}
 	l := &commands{peer: pe}
-	l.recv = a.Receive(amqp.ReceiverOptions{Handler: l, Credit: uint32(pe.plane.Limits.Credit), MaxMessageSize: maxMessage})
+	l.recv = a.Receive(amqp.ReceiverOptions{Handler: l, Credit: uint32(pe.plane.Limits.Credit), MaxMessageSize: maxMessage, SettleAtOnce: true})
 	pe.Keep(l)
 	l.release = pe.Bind(l, path, auth.ServiceConnect)
 	return nil
