@@ -206,7 +206,7 @@ func (c *Cloud) webServer(ws *wsnet.Handler, a *admin.Server) *http.Server {
 	// Not a ServeMux: it would clean paths, and ids may hold anything.
 	route := func(w http.ResponseWriter, r *http.Request) {
 		switch p := r.URL.Path; {
-		case p == wsnet.Path, p == wsnet.EventsPath:
+		case wsnet.At(p):
 			ws.ServeHTTP(w, r)
 		case p == "/healthz", p == "/readyz", p == "/metrics",
 			p == admin.Prefix, strings.HasPrefix(p, admin.Prefix+"/"), strings.HasPrefix(p, "/debug/pprof/"):

@@ -38,6 +38,12 @@ const (
 	EventsPath = "/$servicebus/websocket"
 )
 
+// At reports whether clients connect to a path. Some end it with a slash.
+func At(path string) bool {
+	path = strings.TrimSuffix(path, "/")
+	return path == Path || path == EventsPath
+}
+
 // Options are the settings of a Handler. A zero field means its default.
 type Options struct {
 	// ReadLimit bounds one message of a client, in bytes. Messages are read as

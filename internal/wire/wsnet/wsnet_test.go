@@ -92,6 +92,17 @@ func TestSubprotocols(t *testing.T) {
 	}
 }
 
+func TestAt(t *testing.T) {
+	for path, want := range map[string]bool{
+		"/$iothub/websocket": true, "/$servicebus/websocket": true, "/$servicebus/websocket/": true,
+		"/": false, "": false, "/$servicebus": false, "/$servicebus/websocket//": false, "/$servicebus/websocket/x": false,
+	} {
+		if got := wsnet.At(path); got != want {
+			t.Errorf("%q: %v", path, got)
+		}
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	h := wsnet.New(wsnet.Options{AcceptWait: 50 * time.Millisecond})
 	l := h.Listen(wsnet.MQTT)
