@@ -31,7 +31,7 @@ func (c *conn) arm() {
 		sooner(c.grants[i].expires)
 	}
 	if !c.lonely.IsZero() {
-		sooner(c.lonely.Add(c.v.limits.Unclaimed))
+		sooner(c.lonely.Add(c.patience()))
 	}
 	switch {
 	case next.IsZero():
@@ -48,11 +48,21 @@ func (c *conn) arm() {
 // beLonely notes since when the client has shown nothing; c.mu is held.
 func (c *conn) beLonely(now time.Time) {
 	switch {
-	case len(c.tokens)+len(c.grants)+len(c.devices) > 0 || c.certified:
+	case len(c.tokens)+len(c.grants)+len(c.devices) > 0:
 		c.lonely = time.Time{}
 	case c.lonely.IsZero():
 		c.lonely = now
 	}
+}
+
+// patience is how long the client may show nothing; c.mu is held. A certificate
+// is no proof before a link names whose it is, but those who have one put no
+// token, and attach their first link when they have something to send.
+func (c *conn) patience() time.Duration {
+	if c.certified {
+		return c.v.limits.Unlinked
+	}
+	return c.v.limits.Unclaimed
 }
 
 // ring does what is due.
@@ -64,7 +74,7 @@ func (c *conn) ring() {
 		return
 	}
 	expired := !c.until.IsZero() && !c.until.After(now)
-	unclaimed := !c.lonely.IsZero() && !c.lonely.Add(c.v.limits.Unclaimed).After(now)
+	unclaimed := !c.lonely.IsZero() && !c.lonely.Add(c.patience()).After(now)
 	c.tokens = slices.DeleteFunc(c.tokens, func(t token) bool { return !valid(now, t.expires) })
 	had := len(c.grants)
 	c.grants = slices.DeleteFunc(c.grants, func(g grant) bool { return !valid(now, g.expires) })

@@ -28,7 +28,8 @@
 // is verified anew for each link, so that a policy which was deleted lets nobody
 // in; the links that it let in before are looked at by [Server.Recheck].
 //
-// Who has put no token and attached no link for Limits.Unclaimed is
+// Who has put no token and attached no link for Limits.Unclaimed, or with a
+// certificate for Limits.Unlinked, is
 // disconnected.
 //
 // # Telemetry

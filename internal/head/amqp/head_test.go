@@ -485,7 +485,7 @@ func (c *client) ended() string {
 	c.t.Helper()
 	select {
 	case <-c.c.Done():
-	case <-time.After(10 * time.Minute):
+	case <-time.After(2 * time.Hour):
 		c.t.Fatal("the connection was not closed")
 	}
 	return conditionOf(c.c.Err())

@@ -18,6 +18,8 @@ type Limits struct {
 	// Unclaimed is how long a connection may be without any token and any link
 	// of a device. Default 1 min.
 	Unclaimed time.Duration
+	// Unlinked is the same for one with a client certificate. Default 1 h.
+	Unlinked time.Duration
 	// Tokens bounds the tokens of one connection. Default 1024.
 	Tokens int
 	// Links bounds the links of one connection. Default 8192.
@@ -50,6 +52,7 @@ func (l Limits) withDefaults() Limits {
 	def(&l.HalfOpen, 16<<10)
 	def(&l.Connections, 1<<20)
 	def(&l.Unclaimed, time.Minute)
+	def(&l.Unlinked, time.Hour)
 	def(&l.Tokens, 1024)
 	def(&l.Links, 8192)
 	def(&l.Credit, 1000)

@@ -204,6 +204,16 @@ func TestCertificate(t *testing.T) {
 			t.Errorf("transport %s", got)
 		}
 		cl.close()
+
+		// But a certificate is nobody's before that: anyone can make one.
+		idle := w.dial()
+		begin := time.Now()
+		if got := idle.ended(); got != hubamqp.Unauthorized {
+			t.Errorf("ended with %s", got)
+		}
+		if d := time.Since(begin); d != time.Hour {
+			t.Errorf("after %v", d)
+		}
 	})
 }
 
