@@ -1,5 +1,7 @@
 package amqp
 
+import "time"
+
 // Wind sets what a session and a sender of it count, as if so many deliveries had
 // been sent, each in one frame and settled.
 func (s *Sender) Wind(n uint64) {
@@ -14,4 +16,12 @@ func (c *Conn) Counters() (links, sessions, partial, waiting int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.links, c.sessions.n, c.partial, c.waiting()
+}
+
+// Park has the reader parked as if the connection had idled for long.
+func (c *Conn) Park() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.parked.Add(1)
+	_ = c.nc.SetReadDeadline(time.Unix(1, 0))
 }
