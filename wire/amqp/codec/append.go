@@ -8,6 +8,12 @@ import (
 // Append appends the shortest form of v, and of everything inside it, to dst.
 func (v Value) Append(dst []byte) []byte {
 	switch v.kind {
+	case KindNull:
+		return append(dst, cNull)
+	case KindString:
+		return appendText(dst, cString8, v.s)
+	case KindSymbol:
+		return appendText(dst, cSymbol8, v.s)
 	case KindList, KindMap:
 		return appendCompound(dst, v)
 	case KindArray:
@@ -22,6 +28,16 @@ func (v Value) Append(dst []byte) []byte {
 	}
 	code := shortest(v)
 	return appendBody(append(dst, code), code, v)
+}
+
+// appendText appends bytes with their number in front; code is the constructor of
+// short ones.
+func appendText(dst []byte, code byte, s string) []byte {
+	if len(s) <= math.MaxUint8 {
+		return append(append(dst, code, byte(len(s))), s...)
+	}
+	dst = binary.BigEndian.AppendUint32(append(dst, code+(cString32-cString8)), uint32(len(s)))
+	return append(dst, s...)
 }
 
 // shortest returns the constructor of the shortest form of a simple value.
@@ -47,15 +63,55 @@ func shortest(v Value) byte {
 
 // wide returns the constructor of kind k that has room for every value.
 func wide(k Kind) byte {
-	codes := [...]byte{
-		KindNull: cNull, KindBool: cBool, KindUbyte: cUbyte, KindUshort: cUshort, KindUint: cUint,
-		KindUlong: cUlong, KindByte: cByte, KindShort: cShort, KindInt: cInt, KindLong: cLong,
-		KindFloat: cFloat, KindDouble: cDouble, KindDecimal32: cDecimal32, KindDecimal64: cDecimal64,
-		KindDecimal128: cDecimal128, KindChar: cChar, KindTimestamp: cTimestamp, KindUUID: cUUID,
-		KindBinary: cBinary32, KindString: cString32, KindSymbol: cSymbol32,
-		KindList: cList32, KindMap: cMap32, KindArray: cArray32,
+	switch k {
+	case KindNull:
+		return cNull
+	case KindBool:
+		return cBool
+	case KindUbyte:
+		return cUbyte
+	case KindUshort:
+		return cUshort
+	case KindUint:
+		return cUint
+	case KindUlong:
+		return cUlong
+	case KindByte:
+		return cByte
+	case KindShort:
+		return cShort
+	case KindInt:
+		return cInt
+	case KindLong:
+		return cLong
+	case KindFloat:
+		return cFloat
+	case KindDouble:
+		return cDouble
+	case KindDecimal32:
+		return cDecimal32
+	case KindDecimal64:
+		return cDecimal64
+	case KindDecimal128:
+		return cDecimal128
+	case KindChar:
+		return cChar
+	case KindTimestamp:
+		return cTimestamp
+	case KindUUID:
+		return cUUID
+	case KindBinary:
+		return cBinary32
+	case KindString:
+		return cString32
+	case KindSymbol:
+		return cSymbol32
+	case KindList:
+		return cList32
+	case KindMap:
+		return cMap32
 	}
-	return codes[k]
+	return cArray32
 }
 
 // narrow returns the constructor of kind k with one byte of value or size.
@@ -191,7 +247,7 @@ func appendElements(dst []byte, v Value) []byte {
 	prefix, code, s, _ := constructor(v.s, MaxDepth)
 	for prefix != "" {
 		var d Value
-		d, prefix, _ = next(prefix[1:], MaxDepth)
+		d, prefix = peel(prefix[1:])
 		dst = d.Append(append(dst, cDescribed))
 	}
 	k, _ := kindOf(code)

@@ -239,7 +239,7 @@ func whole(c Code) bool {
 
 // readComposite reads the list that b begins with, after its descriptor, into c.
 func readComposite(b string, c composite, depth int) (rest string, err error) {
-	v, rest, err := next(b, depth)
+	v, rest, err := list(b)
 	if err != nil {
 		return "", err
 	}

@@ -1,6 +1,9 @@
 package codec
 
-import "math"
+import (
+	"math"
+	"unicode/utf8"
+)
 
 // fields reads or writes the fields of a composite one after the other. The
 // first error sticks; what is read after it is absent.
@@ -25,6 +28,10 @@ func (f *fields) get(name string, k Kind) (v Value, ok bool) {
 		return Value{}, false
 	}
 	f.left--
+	if f.in != "" && f.in[0] == cNull {
+		f.in = f.in[1:]
+		return Value{}, false
+	}
 	v, rest, err := read(f.in, f.depth)
 	if err != nil {
 		f.err = err
@@ -33,9 +40,6 @@ func (f *fields) get(name string, k Kind) (v Value, ok bool) {
 	f.in = rest
 	if v.kind == k {
 		return v, true
-	}
-	if v.kind == KindNull {
-		return Value{}, false
 	}
 	switch {
 	case k == KindSymbol && v.kind == KindString && ascii(v.s), k == KindString && v.kind == KindSymbol,
@@ -70,20 +74,60 @@ func (f *fields) fail(format string, args ...any) {
 
 func (f *fields) missing(name string) { f.fail("%v: %s is mandatory", f.code, name) }
 
+// short cuts a short text off, if that is the next field. It is what most fields
+// with text are.
+func (f *fields) short(code byte) (s string, ok bool) {
+	if f.left == 0 || len(f.in) < 2 || f.in[0] != code || f.err != nil {
+		return "", false
+	}
+	n := 2 + int(f.in[1])
+	if n > len(f.in) {
+		return "", false
+	}
+	if s = f.in[2:n]; code == cString8 && !utf8.ValidString(s) || code == cSymbol8 && !ascii(s) {
+		return "", false // get says what is wrong
+	}
+	f.left--
+	f.in = f.in[n:]
+	return s, true
+}
+
 // put writes the next field; null is the same as absent.
 func (f *fields) put(v Value) {
-	f.out = v.Append(f.out)
 	f.walked++
-	if v.kind != KindNull {
-		f.end, f.count = len(f.out), f.walked
+	if v.kind == KindNull {
+		f.out = append(f.out, cNull)
+		return
 	}
+	f.out = v.Append(f.out)
+	f.end, f.count = len(f.out), f.walked
 }
 
 func (f *fields) putIf(present bool, v Value) {
-	if !present {
-		v = Value{}
+	if present {
+		f.put(v)
+		return
 	}
-	f.put(v)
+	f.walked++
+	f.out = append(f.out, cNull)
+}
+
+// putText writes a string or symbol; the empty one is absent.
+func (f *fields) putText(code byte, s string) {
+	f.walked++
+	if s == "" {
+		f.out = append(f.out, cNull)
+		return
+	}
+	if code == cString8 && !utf8.ValidString(s) || code == cSymbol8 && !ascii(s) {
+		v := String(s)
+		if code == cSymbol8 {
+			v = Symbol(s)
+		}
+		s = v.s
+	}
+	f.out = appendText(f.out, code, s)
+	f.end, f.count = len(f.out), f.walked
 }
 
 func (f *fields) bool(name string, p *bool, def bool) {
@@ -218,7 +262,11 @@ func (f *fields) optTime(name string, p *Optional[Timestamp]) {
 // text is a string of which the empty one is absent.
 func (f *fields) text(name string, p *string) {
 	if f.write {
-		f.putIf(*p != "", String(*p))
+		f.putText(cString8, *p)
+		return
+	}
+	if s, ok := f.short(cString8); ok {
+		*p = s
 		return
 	}
 	v, _ := f.get(name, KindString)
@@ -249,7 +297,15 @@ func (f *fields) address(name string, p *Optional[string]) {
 
 func (f *fields) symbol(name string, p *string, def string) {
 	if f.write {
-		f.putIf(*p != def && *p != "", Symbol(*p))
+		if *p == def {
+			f.putText(cSymbol8, "")
+			return
+		}
+		f.putText(cSymbol8, *p)
+		return
+	}
+	if s, ok := f.short(cSymbol8); ok {
+		*p = s
 		return
 	}
 	*p = def
@@ -336,27 +392,41 @@ const (
 
 // check reports what is wrong with m.
 func (k keys) check(m Map, what any) error {
-	for c := m.v.cursor(); ; {
-		key, ok := c.next()
-		if !ok {
-			return nil
+	b := m.v.s
+	for range m.v.n / 2 {
+		key := b
+		b = b[extent(b):]
+		if !k.fit(key[0], b[0]) {
+			return k.misfit(key, b, what)
 		}
-		value, _ := c.next()
-		switch k {
-		case symbolKeys:
-			ok = key.kind == KindSymbol || key.kind == KindString || key.kind == KindUlong
-		case stringKeys:
-			ok = key.kind == KindString
-			if ok && !value.kind.simple() {
-				return malformedf("%v: value of %v is a %v", what, key, value.kind)
-			}
-		case binaryKeys:
-			ok = key.kind == KindBinary
-		}
-		if !ok {
-			return malformedf("%v has a %v as a key", what, key.kind)
-		}
+		b = b[extent(b):]
 	}
+	return nil
+}
+
+// fit reports whether a pair with these constructors may be there.
+func (k keys) fit(key, value byte) bool {
+	switch k {
+	case symbolKeys:
+		switch key {
+		case cSymbol8, cSymbol32, cString8, cString32, cUlong8, cUlong, cUlong0:
+			return true
+		}
+		return false
+	case stringKeys:
+		return (key == cString8 || key == cString32) && (value>>4 < 0xC && value != cDescribed && value != cList0)
+	}
+	return key == cBinary8 || key == cBinary32
+}
+
+// misfit says what is wrong with a pair.
+func (k keys) misfit(key, value string, what any) error {
+	x, _ := peel(key)
+	if k == stringKeys && x.kind == KindString {
+		v, _ := peel(value)
+		return malformedf("%v: value of %v is a %v", what, x, v.kind)
+	}
+	return malformedf("%v has a %v as a key", what, x.kind)
 }
 
 func (f *fields) mapping(name string, p *Map, k keys) {
@@ -443,7 +513,7 @@ func (f *fields) into(name string, v Value, pick func(Code) composite) {
 
 // descriptorOf is describedAs for a value that has been cut off already.
 func descriptorOf(v Value) (code Code, value string, err error) {
-	d, value, _ := next(v.s, MaxDepth)
+	d, value := peel(v.s)
 	switch d.kind {
 	case KindUlong:
 		return Code(d.num), value, nil

@@ -282,7 +282,7 @@ func (b Body) Sections() iter.Seq[Value] {
 			if err != nil {
 				return // not with bytes that were checked
 			}
-			v, rest, _ := next(rest, MaxDepth)
+			v, rest := peel(rest)
 			if s = rest; !yield(v) {
 				return
 			}

@@ -38,278 +38,216 @@ func be64(s string) uint64 {
 	return uint64(be32(s[4:])) | uint64(be32(s))<<32
 }
 
-// read cuts the first value off b and checks it.
+// read cuts the first value off b and checks it: in one pass over its bytes.
 func read(b string, depth int) (Value, string, error) {
-	v, rest, err := next(b, depth)
-	if err == nil && v.kind >= KindChar {
-		err = check(v, depth)
+	if _, err := measure(b, depth); err != nil {
+		return Value{}, "", err
 	}
-	return v, rest, err
+	v, rest := peel(b)
+	return v, rest, nil
 }
 
-// next cuts the first value off b without looking at what is inside it. With
-// bytes that have been checked it does not fail.
-func next(b string, depth int) (Value, string, error) {
-	if len(b) == 0 {
-		return Value{}, "", errShort
+// measure checks the value that b begins with, and everything inside it, and
+// returns how many bytes it has.
+func measure(b string, depth int) (int, error) {
+	if b == "" {
+		return 0, errShort
 	}
-	return body(b[0], b[1:], depth)
+	n, err := measureBody(b[0], b[1:], depth)
+	return n + 1, err
 }
 
-// body cuts the value that the constructor code begins off b.
-func body(code byte, b string, depth int) (v Value, rest string, err error) {
-	switch code >> 4 {
-	case 0x0:
-		if code == cDescribed {
-			return described(b, depth)
+// measureBody is measure for what follows the constructor code.
+func measureBody(code byte, b string, depth int) (int, error) {
+	if n := fixed(code); n >= 0 {
+		if len(b) < n {
+			return 0, errShort
 		}
-	case 0x4:
-		switch code {
-		case cNull:
-			return Value{}, b, nil
-		case cTrue:
-			return Value{kind: KindBool, num: 1}, b, nil
-		case cFalse:
-			return Value{kind: KindBool}, b, nil
-		case cUint0:
-			return Value{kind: KindUint}, b, nil
-		case cUlong0:
-			return Value{kind: KindUlong}, b, nil
-		case cList0:
-			return Value{kind: KindList}, b, nil
+		switch {
+		case code == cBool && b[0] > 1:
+			return 0, malformed("boolean is neither 0 nor 1")
+		case code == cChar && !utf8.ValidRune(rune(min(be32(b), utf8.MaxRune+1))):
+			return 0, malformed("char is not a Unicode scalar value")
+		case code == cList0 && depth <= 0:
+			return 0, errDeep
 		}
-	case 0x5:
-		k, ok := kindOf(code)
-		if !ok {
-			break
+		return n, nil
+	}
+	if code == cDescribed {
+		return measureDescribed(b, depth)
+	}
+	k, ok := kindOf(code)
+	if !ok {
+		return 0, malformedf("unknown constructor 0x%02x", code)
+	}
+	s, head, err := sized(code, b)
+	if err != nil {
+		return 0, err
+	}
+	switch k {
+	case KindString:
+		if !utf8.ValidString(s) {
+			return 0, malformed("string is not valid UTF-8")
 		}
-		if len(b) < 1 {
-			return Value{}, "", errShort
+	case KindSymbol:
+		if !ascii(s) {
+			return 0, malformed("symbol is not ASCII")
 		}
-		x := uint64(b[0])
-		switch k {
-		case KindByte, KindInt, KindLong:
-			x = uint64(int64(int8(b[0])))
-		case KindBool:
-			if x > 1 {
-				return Value{}, "", malformed("boolean is neither 0 nor 1")
-			}
+	case KindList, KindMap, KindArray:
+		n, elements, err := counted(k, code, s)
+		if err == nil && depth <= 0 {
+			err = errDeep
 		}
-		return Value{kind: k, num: x}, b[1:], nil
-	case 0x6:
-		k, ok := kindOf(code)
-		if !ok {
-			break
-		}
-		if len(b) < 2 {
-			return Value{}, "", errShort
-		}
-		x := uint64(be16(b))
-		if k == KindShort {
-			x = uint64(int64(int16(x)))
-		}
-		return Value{kind: k, num: x}, b[2:], nil
-	case 0x7:
-		k, ok := kindOf(code)
-		if !ok {
-			break
-		}
-		if len(b) < 4 {
-			return Value{}, "", errShort
-		}
-		x := uint64(be32(b))
-		if k == KindInt {
-			x = uint64(int64(int32(x)))
-		}
-		return Value{kind: k, num: x}, b[4:], nil
-	case 0x8:
-		k, ok := kindOf(code)
-		if !ok {
-			break
-		}
-		if len(b) < 8 {
-			return Value{}, "", errShort
-		}
-		return Value{kind: k, num: be64(b)}, b[8:], nil
-	case 0x9:
-		k, ok := kindOf(code)
-		if !ok {
-			break
-		}
-		if len(b) < 16 {
-			return Value{}, "", errShort
-		}
-		return Value{kind: k, s: b[:16]}, b[16:], nil
-	case 0xA, 0xB:
-		k, ok := kindOf(code)
-		if !ok {
-			break
-		}
-		s, rest, err := sized(code, b)
-		return Value{kind: k, s: s}, rest, err
-	case 0xC, 0xD, 0xE, 0xF:
-		k, ok := kindOf(code)
-		if !ok {
-			break
-		}
-		s, rest, err := sized(code, b)
 		if err != nil {
-			return Value{}, "", err
+			return 0, err
 		}
-		return compound(k, code, s, rest)
+		switch k {
+		case KindList:
+			err = checkList(elements, n, depth)
+		case KindMap:
+			err = checkMap(elements, n, depth)
+		case KindArray:
+			err = checkArray(elements, n, depth)
+		}
+		return head + len(s), err
 	}
-	return Value{}, "", malformedf("unknown constructor 0x%02x", code)
+	return head + len(s), nil
 }
 
-// sized cuts off bytes that have their number in front, in one byte or four.
-func sized(code byte, b string) (s, rest string, err error) {
-	var n int
+// fixed returns how many bytes follow a constructor that says so by itself, and
+// -1 for others.
+func fixed(code byte) int {
+	switch code {
+	case cNull, cTrue, cFalse, cUint0, cUlong0, cList0:
+		return 0
+	case cUbyte, cByte, cUint8, cUlong8, cInt8, cLong8, cBool:
+		return 1
+	case cUshort, cShort:
+		return 2
+	case cUint, cInt, cFloat, cChar, cDecimal32:
+		return 4
+	case cUlong, cLong, cDouble, cTimestamp, cDecimal64:
+		return 8
+	case cDecimal128, cUUID:
+		return 16
+	}
+	return -1
+}
+
+// sized returns bytes that have their number in front, in one byte or four, and
+// in how many.
+func sized(code byte, b string) (s string, head int, err error) {
 	if code>>4&1 == 0 { // 0xA_, 0xC_, 0xE_
-		if len(b) < 1 {
-			return "", "", errShort
+		if len(b) < 1 || len(b)-1 < int(b[0]) {
+			return "", 0, errShort
 		}
-		n, b = int(b[0]), b[1:]
-	} else {
-		if len(b) < 4 {
-			return "", "", errShort
-		}
-		size := be32(b)
-		b = b[4:]
-		if uint64(size) > uint64(len(b)) {
-			return "", "", errShort
-		}
-		n = int(size)
+		return b[1 : 1+int(b[0])], 1, nil
 	}
-	if len(b) < n {
-		return "", "", errShort
+	if len(b) < 4 || uint64(len(b)-4) < uint64(be32(b)) {
+		return "", 0, errShort
 	}
-	return b[:n], b[n:], nil
+	return b[4 : 4+int(be32(b))], 4, nil
 }
 
-// compound reads the count that begins s.
-func compound(k Kind, code byte, s, rest string) (Value, string, error) {
-	var n uint32
+// counted reads the count that begins the bytes of a compound.
+func counted(k Kind, code byte, s string) (n uint32, elements string, err error) {
 	if code>>4&1 == 0 {
 		if len(s) < 1 {
-			return Value{}, "", errShort
+			return 0, "", errShort
 		}
 		n, s = uint32(s[0]), s[1:]
 	} else {
 		if len(s) < 4 {
-			return Value{}, "", errShort
+			return 0, "", errShort
 		}
 		n, s = be32(s), s[4:]
 	}
 	switch {
 	case n > MaxElements:
-		return Value{}, "", malformedf("%v has more than %d elements", k, MaxElements)
+		return 0, "", malformedf("%v has more than %d elements", k, MaxElements)
 	case k != KindArray && uint64(n) > uint64(len(s)):
-		return Value{}, "", malformedf("%v of %d elements has %d bytes", k, n, len(s))
+		return 0, "", malformedf("%v of %d elements has %d bytes", k, n, len(s))
 	case k == KindMap && n%2 != 0:
-		return Value{}, "", malformed("map has a key without a value")
+		return 0, "", malformed("map has a key without a value")
 	}
-	return Value{kind: k, n: n, s: s}, rest, nil
+	return n, s, nil
 }
 
-// described cuts off a descriptor and the value it describes.
-func described(b string, depth int) (Value, string, error) {
-	if depth <= 0 {
-		return Value{}, "", errDeep
+// list cuts a list off b and checks none of its elements.
+func list(b string) (v Value, rest string, err error) {
+	if b == "" {
+		return Value{}, "", errShort
 	}
-	_, rest, err := next(b, depth-1)
-	if err == nil {
-		_, rest, err = next(rest, depth-1)
+	code := b[0]
+	if code == cList0 {
+		return Value{kind: KindList}, b[1:], nil
 	}
+	k, _ := kindOf(code)
+	if k != KindList {
+		v, _, err = read(b, MaxDepth)
+		return v, "", err
+	}
+	s, head, err := sized(code, b[1:])
 	if err != nil {
 		return Value{}, "", err
 	}
-	return Value{kind: KindDescribed, s: b[:len(b)-len(rest)]}, rest, nil
+	n, elements, err := counted(k, code, s)
+	return Value{kind: KindList, n: n, s: elements}, b[1+head+len(s):], err
 }
 
 var errDeep = malformedf("values are nested deeper than %d", MaxDepth)
 
-// check looks at what is inside of v.
-func check(v Value, depth int) error {
-	switch v.kind {
-	case KindChar:
-		if v.num > utf8.MaxRune || !utf8.ValidRune(rune(v.num)) {
-			return malformed("char is not a Unicode scalar value")
-		}
-	case KindString:
-		if !utf8.ValidString(v.s) {
-			return malformed("string is not valid UTF-8")
-		}
-	case KindSymbol:
-		if !ascii(v.s) {
-			return malformed("symbol is not ASCII")
-		}
-	case KindList, KindDescribed:
-		return checkList(v, depth)
-	case KindMap:
-		if err := checkList(v, depth); err != nil {
-			return err
-		}
-		return checkKeys(v)
-	case KindArray:
-		return checkArray(v, depth)
+func measureDescribed(b string, depth int) (int, error) {
+	if depth <= 0 {
+		return 0, errDeep
 	}
-	return nil
+	d, err := measure(b, depth-1)
+	if err != nil {
+		return 0, err
+	}
+	n, err := measure(b[d:], depth-1)
+	return d + n, err
 }
 
-func checkList(v Value, depth int) error {
-	if depth <= 0 {
-		return errDeep
-	}
-	n := v.n
-	if v.kind == KindDescribed {
-		n = 2
-	}
-	b := v.s
+func checkList(b string, n uint32, depth int) error {
 	for range n {
-		var err error
-		if _, b, err = read(b, depth-1); err != nil {
+		size, err := measure(b, depth-1)
+		if err != nil {
 			return err
 		}
+		b = b[size:]
 	}
-	if len(b) > 0 {
-		return malformedf("bytes after the last element of a %v", v.kind)
+	if b != "" {
+		return malformed("bytes after the last element of a list")
 	}
 	return nil
 }
 
-func checkArray(v Value, depth int) error {
-	if depth <= 0 {
-		return errDeep
-	}
-	if v.s == "" && v.n == 0 {
+func checkArray(b string, n uint32, depth int) error {
+	if b == "" && n == 0 {
 		return nil // no constructor: nothing would follow it
 	}
-	prefix, code, b, err := constructor(v.s, depth-1)
+	prefix, code, b, err := constructor(b, depth-1)
 	if err != nil {
 		return err
 	}
 	if len(prefix) > MaxDescriptor {
 		return malformedf("descriptor in an array is longer than %d bytes", MaxDescriptor)
 	}
-	k, ok := kindOf(code)
-	if !ok {
+	if _, ok := kindOf(code); !ok {
 		return malformedf("unknown constructor 0x%02x", code)
 	}
-	if code>>4 == 0x4 && v.n > MaxEmptyElements {
+	if code>>4 == 0x4 && n > MaxEmptyElements {
 		return malformedf("array has more than %d elements without bytes", MaxEmptyElements)
 	}
-	for range v.n {
-		var e Value
-		if e, b, err = body(code, b, depth-1); err != nil {
+	for range n {
+		size, err := measureBody(code, b, depth-1)
+		if err != nil {
 			return err
 		}
-		if k >= KindChar {
-			if err = check(e, depth-1); err != nil {
-				return err
-			}
-		}
+		b = b[size:]
 	}
-	if len(b) > 0 {
+	if b != "" {
 		return malformed("bytes after the last element of an array")
 	}
 	return nil
@@ -329,9 +267,11 @@ func constructor(b string, depth int) (prefix string, code byte, rest string, er
 		if depth--; depth < 0 {
 			return "", 0, "", errDeep
 		}
-		if _, rest, err = read(rest[1:], depth); err != nil {
+		n, err := measure(rest[1:], depth)
+		if err != nil {
 			return "", 0, "", err
 		}
+		rest = rest[1+n:]
 	}
 }
 
@@ -355,50 +295,83 @@ func ascii(s string) bool {
 // other is faster than sorting.
 const smallMap = 16
 
-// checkKeys refuses a map, whose elements have been checked, that has a key
-// twice, or one that is not simple: comparing such keys could cost a multiple
-// of what sending them does. For large maps it allocates four bytes a pair, of
-// which each has at least two in the map.
-func checkKeys(m Value) error {
-	pairs := int(m.n / 2)
+// checkMap checks keys and values, and refuses a map that has a key twice, or one
+// that is not simple: comparing such keys could cost a multiple of what sending
+// them does.
+func checkMap(b string, n uint32, depth int) error {
+	pairs := int(n / 2)
 	if pairs > smallMap {
-		return checkManyKeys(m)
+		return checkLargeMap(b, n, depth)
 	}
-	var keys [smallMap]Value
-	b := m.s
+	var keys [smallMap]string
 	for i := range pairs {
-		var k Value
-		k, b, _ = next(b, MaxDepth)
-		_, b, _ = next(b, MaxDepth)
-		if !k.kind.simple() {
-			return malformedf("map has a %v as a key", k.kind)
+		size, err := measure(b, depth-1)
+		if err != nil {
+			return err
 		}
-		for j := range i {
-			if keys[j].kind == k.kind && keys[j].num == k.num && keys[j].s == k.s {
+		k := b[:size]
+		if err := checkKey(k); err != nil {
+			return err
+		}
+		for _, other := range keys[:i] {
+			if sameKey(k, other) {
 				return errTwice
 			}
 		}
-		keys[i] = k
+		keys[i], b = k, b[size:]
+		if size, err = measure(b, depth-1); err != nil {
+			return err
+		}
+		b = b[size:]
+	}
+	if b != "" {
+		return malformed("bytes after the last element of a map")
 	}
 	return nil
 }
 
+// checkKey refuses keys that are not simple.
+func checkKey(k string) error {
+	kind, ok := kindOf(k[0])
+	if !ok {
+		kind = KindDescribed
+	}
+	if !kind.simple() {
+		return malformedf("map has a %v as a key", kind)
+	}
+	return nil
+}
+
+// sameKey reports whether two simple values, of which it has the bytes, are equal.
+func sameKey(a, b string) bool {
+	if a[0] == b[0] {
+		return a == b
+	}
+	v, _ := peel(a)
+	w, _ := peel(b)
+	return v.kind == w.kind && v.num == w.num && v.s == w.s
+}
+
 var errTwice = malformed("map has a key twice")
 
-func checkManyKeys(m Value) error {
-	at := make([]uint32, m.n/2)
-	b := m.s
-	for i := range at {
-		var k Value
-		at[i] = uint32(len(m.s) - len(b))
-		k, b, _ = next(b, MaxDepth)
-		_, b, _ = next(b, MaxDepth)
-		if !k.kind.simple() {
-			return malformedf("map has a %v as a key", k.kind)
+// checkLargeMap is checkMap for many pairs. It allocates four bytes a pair, of
+// which each has at least two in the map.
+func checkLargeMap(m string, n uint32, depth int) error {
+	if err := checkList(m, n, depth); err != nil {
+		return err
+	}
+	at := make([]uint32, n/2)
+	for i, b := 0, m; i < len(at); i++ {
+		at[i] = uint32(len(m) - len(b))
+		size := extent(b)
+		if err := checkKey(b[:size]); err != nil {
+			return err
 		}
+		b = b[size:]
+		b = b[extent(b):]
 	}
 	key := func(i uint32) Value {
-		k, _, _ := next(m.s[i:], MaxDepth)
+		k, _ := peel(m[i:])
 		return k
 	}
 	slices.SortFunc(at, func(x, y uint32) int { return key(x).compare(key(y)) })

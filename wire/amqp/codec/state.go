@@ -124,7 +124,7 @@ func (s *State) Decode(v Value) error {
 	default:
 		return malformedf("state of a delivery is a %v", v.kind)
 	}
-	d, list, _ := next(v.s, MaxDepth)
+	d, list := peel(v.s)
 	switch d.kind {
 	case KindUlong:
 		s.Kind = Code(d.num)

@@ -217,8 +217,8 @@ func (v Value) Described() (descriptor, value Value, ok bool) {
 	if v.kind != KindDescribed {
 		return Value{}, Value{}, false
 	}
-	descriptor, rest, _ := next(v.s, MaxDepth)
-	value, _, _ = next(rest, MaxDepth)
+	descriptor, rest := peel(v.s)
+	value, _ = peel(rest)
 	descriptor.canon, value.canon = v.canon, v.canon
 	return descriptor, value, true
 }
@@ -280,11 +280,11 @@ func (c *cursor) next() (v Value, ok bool) {
 	}
 	c.n--
 	if !c.array {
-		v, c.s, _ = next(c.s, MaxDepth)
+		v, c.s = peel(c.s)
 		return v, true
 	}
 	before := c.s
-	v, c.s, _ = body(c.code, before, MaxDepth)
+	v, c.s = peelBody(c.code, before)
 	if c.prefix != "" {
 		// The descriptor stands once in the array: put it before the element.
 		e := make([]byte, 0, len(c.prefix)+1+len(before)-len(c.s))
