@@ -14,6 +14,7 @@ const env = (name) => {
 export const host = env('HUB_HOST');
 export const owner = env('OWNER_CONNECTION_STRING');
 export const service = env('SERVICE_CONNECTION_STRING');
+export const eventsString = env('EVENTS_CONNECTION_STRING');
 export const ca = readFileSync(env('CA_FILE'), 'utf8');
 const adminUrl = env('ADMIN_URL');
 const controlUrl = env('CONTROL_URL');
@@ -32,19 +33,23 @@ export function sas(resource, key, ttlSeconds = 3600, policy) {
   return `SharedAccessSignature sr=${sr}&sig=${sig}&se=${se}` + (policy ? `&skn=${policy}` : '');
 }
 
-function parts(cs) {
+/** parts returns the fields of a connection string. */
+export function parts(cs) {
   return Object.fromEntries(cs.split(';').map((p) => [p.slice(0, p.indexOf('=')), p.slice(p.indexOf('=') + 1)]));
 }
 
-export function serviceToken() {
-  const p = parts(service);
+function tokenOf(cs) {
+  const p = parts(cs);
   return sas(p.HostName, p.SharedAccessKey, 3600, p.SharedAccessKeyName);
 }
 
+export const serviceToken = () => tokenOf(service);
+export const ownerToken = () => tokenOf(owner);
+
 /** request makes an HTTPS request and resolves to {status, headers, body}. */
-export function request(method, url, { headers = {}, body } = {}) {
+export function request(method, url, { headers = {}, body, token = serviceToken() } = {}) {
   return new Promise((resolve, reject) => {
-    const req = https.request(url, { method, headers: { Authorization: serviceToken(), ...headers }, ca }, (res) => {
+    const req = https.request(url, { method, headers: { Authorization: token, ...headers }, ca }, (res) => {
       const chunks = [];
       res.on('data', (c) => chunks.push(c));
       res.on('end', () => resolve({ status: res.statusCode, headers: res.headers, body: Buffer.concat(chunks) }));
@@ -93,6 +98,33 @@ export async function command(deviceId, body, headers = {}) {
 
 export async function commandCount(deviceId) {
   return (await registry.get(deviceId)).responseBody.cloudToDeviceMessageCount;
+}
+
+async function admin(method, path, body) {
+  const r = await request(method, `${adminUrl}/hubs/localhost${path}`, {
+    token: ownerToken(), headers: body ? { 'Content-Type': 'application/json' } : {}, body: body && JSON.stringify(body),
+  });
+  if (r.status >= 300) throw new Error(`${method} ${path}: ${r.status} ${r.body}`);
+  return r.body.length ? JSON.parse(r.body) : undefined;
+}
+
+/** policy resolves to the connection string of a policy of the hub. */
+export async function policy(name) {
+  return (await admin('GET', '/policies')).policies.find((p) => p.name === name).connectionString;
+}
+
+/** consumerGroup makes a consumer group for a test and resolves to its name. */
+export async function consumerGroup(t, prefix) {
+  const name = unique(prefix);
+  await admin('PUT', `/consumer-groups/${name}`);
+  t.after(() => admin('DELETE', `/consumer-groups/${name}`));
+  return name;
+}
+
+/** notify has files uploaded, see the test harness. */
+export async function notify(files) {
+  const r = await fetch(`${controlUrl}/notify?hub=localhost`, { method: 'POST', body: JSON.stringify(files) });
+  if (!r.ok) throw new Error(`notify: ${r.status} ${await r.text()}`);
 }
 
 /** killAndRestart ends the server with SIGKILL and resolves when a new one answers. */

@@ -21,14 +21,17 @@ from azure.iot.hub import IoTHubRegistryManager
 HOST = os.environ["HUB_HOST"]
 OWNER = os.environ["OWNER_CONNECTION_STRING"]
 SERVICE = os.environ["SERVICE_CONNECTION_STRING"]
+EVENTS = os.environ["EVENTS_CONNECTION_STRING"]
 ADMIN_URL = os.environ["ADMIN_URL"]
 CONTROL_URL = os.environ["CONTROL_URL"]
-with open(os.environ["CA_FILE"], encoding="ascii") as f:
+CA_FILE = os.environ["CA_FILE"]
+with open(CA_FILE, encoding="ascii") as f:
     CA = f.read()
 
 # The clients write an error with a trace for each connection that ends, as most
 # of the cases want.
-logging.getLogger("azure").setLevel(os.environ.get("SDK_LOG", "CRITICAL"))
+for name in ("azure", "uamqp"):
+    logging.getLogger(name).setLevel(os.environ.get("SDK_LOG", "CRITICAL"))
 logging.getLogger("asyncio").setLevel("ERROR")  # how long a callback took is of no interest
 
 registry = IoTHubRegistryManager.from_connection_string(OWNER)
@@ -48,9 +51,43 @@ def sas(resource, key, ttl=3600, policy=None):
     return token + (f"&skn={policy}" if policy else "")
 
 
-def service_token():
-    p = dict(x.split("=", 1) for x in SERVICE.split(";"))
+def _token(cs):
+    p = dict(x.split("=", 1) for x in cs.split(";"))
     return sas(p["HostName"], p["SharedAccessKey"], 3600, p["SharedAccessKeyName"])
+
+
+def service_token():
+    return _token(SERVICE)
+
+
+def with_key(cs, key):
+    """Return a connection string with another key."""
+    return ";".join(f"SharedAccessKey={key}" if x.startswith("SharedAccessKey=") else x for x in cs.split(";"))
+
+
+class ConsumerGroup:
+    """A consumer group of the hub that is gone afterwards."""
+
+    def __init__(self, prefix):
+        self.name = unique(prefix)
+
+    def _request(self, method):
+        conn, path = _connection(20)
+        try:
+            conn.request(method, f"{path}/hubs/localhost/consumer-groups/{self.name}", headers={"Authorization": _token(OWNER)})
+            res = conn.getresponse()
+            text = res.read()
+            if res.status >= 300:
+                raise AssertionError(f"{method} consumer group: {res.status} {text}")
+        finally:
+            conn.close()
+
+    def __enter__(self):
+        self._request("PUT")
+        return self.name
+
+    def __exit__(self, *exc):
+        self._request("DELETE")
 
 
 def _connection(timeout):
