@@ -136,7 +136,9 @@ func (s *Session) wish(p *codec.Attach) []farewell {
 	if p.Coordinator != nil {
 		err = Refuse(NotImplemented, "transactions are not supported")
 	} else {
-		err = c.h.Attach(a)
+		if err = c.h.Attach(a); err != nil && conditionOf(err).Name == InternalError {
+			c.cfg.Log.Error("a link could not be granted", "address", a.Address(), "err", err)
+		}
 	}
 	if err == nil && a.l == nil {
 		err = Refuse(NotFound, "there is no node %q", a.Address())
@@ -278,10 +280,12 @@ func (s *Session) answered(l *link, p *codec.Attach) {
 	if p.Role == codec.Sender && p.Source == nil || p.Role == codec.Receiver && p.Target == nil {
 		return // the peer's detach follows, and says why
 	}
+	l.answer = &answer{properties: p.Properties.Clone()}
 	if l.sender != nil {
+		l.answer.address = clone(p.Target.Address.V)
 		l.sender.mostSize = p.MaxMessageSize
 	} else {
-		l.receiver.peer = p.Properties.Clone()
+		l.answer.address = clone(p.Source.Address.V)
 		l.receiver.count = p.InitialDeliveryCount.V
 		l.receiver.limit = l.receiver.count
 		l.receiver.begin()
@@ -295,7 +299,11 @@ type LinkConfig struct {
 	Name   string // unique between the two containers; a random one by default
 	Source string // address; for a receiver the node to receive from
 	Target string // address; for a sender the node to send to
-	Filter codec.Map
+	// Dynamic asks the peer for a node of its own, for a reply for example. The
+	// node's address, Source or Target, is left out then; PeerAddress of the link
+	// has the one that the peer gave it.
+	Dynamic bool
+	Filter  codec.Map
 
 	SndSettleMode codec.SenderSettleMode // default SendUnsettled
 	RcvSettleMode codec.ReceiverSettleMode
@@ -328,6 +336,11 @@ func (s *Session) attach(l *link, role codec.Role, cfg LinkConfig, fill func(*co
 	}
 	if cfg.Target != "" {
 		p.Target.Address = codec.Some(cfg.Target)
+	}
+	if cfg.Dynamic && role == codec.Receiver {
+		p.Source.Dynamic = true
+	} else if cfg.Dynamic {
+		p.Target.Dynamic = true
 	}
 	fill(&p)
 	if !c.push(s.channel, &p, nil) {

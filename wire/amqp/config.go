@@ -61,7 +61,8 @@ type Config struct {
 	// SASL is the client's part; nil does without the dialogue.
 	SASL *ClientSASL
 
-	// Log gets what went wrong in a way nobody else hears of. Default none.
+	// Log gets what went wrong in a way nobody else hears of: errors of
+	// Handler.Attach of which the peer is not told the reason. Default none.
 	Log *slog.Logger
 }
 
@@ -97,8 +98,8 @@ func def[T comparable](p *T, v T) {
 	}
 }
 
-// Prepare returns c with defaults in place of zero values, for [Serve], which
-// many connections may share.
+// Prepare returns c with defaults in place of zero values, for [Serve] and
+// [Dial]. Many connections may share it.
 func Prepare(c Config) *Config { return c.withDefaults() }
 
 // Bounds that are no settings.

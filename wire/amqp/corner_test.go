@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -564,6 +565,120 @@ func TestTooLargeToSend(t *testing.T) {
 		}
 		if n := b.sender().MaxMessageSize(); n != 10 {
 			t.Error(n)
+		}
+	})
+}
+
+// TestInboxIsBounded sends settled messages to an inbox that nobody empties: there
+// are no more than the credit, until somebody does.
+func TestInboxIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		here, there := memnet.Pipe("client", "server", 0)
+		b := &book{}
+		served := amqp.Serve(there, amqp.Prepare(amqp.Config{}), b)
+		conn, err := amqp.Dial(t.Context(), here, amqp.Prepare(amqp.Config{}), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := conn.Begin(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var in amqp.Inbox
+		r, err := s.AttachReceiver(t.Context(), amqp.LinkConfig{Source: "s"}, amqp.ReceiverOptions{Handler: &in, Credit: 4})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.PeerAddress() != "s" || r.PeerProperties().Len() != 0 {
+			t.Error(r.PeerAddress(), r.PeerProperties())
+		}
+		synctest.Wait()
+		sent := func() (n int) {
+			for b.sender().TrySend(amqp.Transfer{Settled: true}) == nil {
+				n++
+				served.Push()
+				synctest.Wait()
+			}
+			return n
+		}
+		if n := sent(); n != 4 {
+			t.Errorf("%d messages, want 4", n)
+		}
+		for range 2 { // half of the credit, as always
+			if _, err := in.Receive(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		if n := sent(); n != 2 {
+			t.Errorf("%d messages more, want 2", n)
+		}
+		for range 4 {
+			if _, err := in.Receive(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		if n := sent(); n != 4 {
+			t.Errorf("%d messages more, want 4", n)
+		}
+		conn.Close(nil)
+		<-conn.Done()
+		<-served.Done()
+	})
+}
+
+// dynamic gives peers nodes of their own.
+type dynamic struct{ book }
+
+func (d *dynamic) Attach(a *amqp.Attach) error {
+	if a.Role == codec.Receiver && a.Source.Dynamic {
+		a.Source.Address = codec.Some("made-1")
+		a.Source.Filter = codec.Map{} // is not supported
+		a.Send(amqp.SenderOptions{Properties: codec.NewMap(codec.Symbol("k"), codec.Int(1))})
+		return nil
+	}
+	if a.Role == codec.Sender && a.Target.Dynamic {
+		a.Target.Address = codec.Some("made-2")
+		a.Receive(amqp.ReceiverOptions{Handler: &amqp.Inbox{}})
+		return nil
+	}
+	return errors.New("the disk is full")
+}
+
+// TestDynamic asks for nodes, and is answered with less than was asked for.
+func TestDynamic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		here, there := memnet.Pipe("client", "server", 0)
+		var said strings.Builder
+		served := amqp.Serve(there, amqp.Prepare(amqp.Config{Log: slog.New(slog.NewTextHandler(&said, nil))}), &dynamic{})
+		conn, err := amqp.Dial(t.Context(), here, amqp.Prepare(amqp.Config{}), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := conn.Begin(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := s.AttachReceiver(t.Context(), amqp.LinkConfig{
+			Dynamic: true, Filter: codec.NewMap(codec.Symbol("f"), codec.Described(codec.Symbol("f"), codec.String("x"))),
+		}, amqp.ReceiverOptions{Handler: &amqp.Inbox{}})
+		if err != nil || r.PeerAddress() != "made-1" || r.PeerProperties().Len() != 1 {
+			t.Error(err, r.PeerAddress())
+		}
+		snd, err := s.AttachSender(t.Context(), amqp.LinkConfig{Dynamic: true}, amqp.SenderOptions{})
+		if err != nil || snd.PeerAddress() != "made-2" {
+			t.Error(err, snd.PeerAddress())
+		}
+		_, err = s.AttachSender(t.Context(), amqp.LinkConfig{Target: "t"}, amqp.SenderOptions{})
+		if c, ok := errors.AsType[*codec.Condition](err); !ok || c.Name != amqp.InternalError || c.Description != "" {
+			t.Error(err)
+		}
+		conn.Close(nil)
+		<-conn.Done()
+		<-served.Done()
+		if !strings.Contains(said.String(), "the disk is full") {
+			t.Errorf("the log says %q", said.String())
 		}
 	})
 }

@@ -44,7 +44,7 @@ func (r *Receiver) topUp() bool {
 	if r.window == 0 || r.over() || !r.attached || r.draining != nil {
 		return false
 	}
-	used := r.unsettled
+	used := r.unsettled + r.held
 	if r.part != nil {
 		used++
 	}

@@ -8,7 +8,7 @@ import (
 )
 
 // Client is the handler of connections that only attach links themselves: it
-// refuses those that the peer wants. What it embeds may be nil.
+// refuses those that the peer wants. Handlers embed it that need not hear of all.
 type Client struct{}
 
 var _ Handler = Client{}

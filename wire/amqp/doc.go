@@ -28,8 +28,11 @@
 //
 // [Sender.Send] waits for the peer's credit, for the session's window and for
 // room in the outbound queue, and may be called from any goroutine but the
-// reader's; there [Sender.TrySend] is for. Who finds nobody writing to the
-// network writes; who finds somebody leaves its frames in the queue.
+// reader's; there [Sender.TrySend] is for. What is queued is written together.
+//
+// The reader answers the peer by itself, and does not read on while the peer does
+// not take its answers. It does not wait for what others have queued, so that two
+// ends that send to each other as much as they can do not wait for each other.
 //
 // # Dialling
 //
@@ -39,9 +42,10 @@
 //
 // # Bounds
 //
-// Frames, half messages, links, sessions, queued bytes, unsettled deliveries
+// Frames, messages in part, links, sessions, queued bytes, unsettled deliveries
 // and silent peers all have a limit in [Config] or in the options of a link. An
-// idle connection that was made by Serve holds no buffer.
+// idle connection holds no buffer, and its reader is parked on the smallest
+// stack there is: with a session and eight links it costs 6 KB on a socket.
 //
 // # What is left out
 //

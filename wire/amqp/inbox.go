@@ -7,10 +7,12 @@ import (
 )
 
 // Inbox keeps what arrives on a receiver for a goroutine that asks for it. It
-// holds no more than the credit that the link was given. The zero value is
-// ready for use, for one receiver.
+// holds no more messages than the credit that the link was given: what nobody
+// has asked for counts as if it were unsettled. The zero value is ready for use,
+// for one receiver.
 type Inbox struct {
 	mu    sync.Mutex
+	r     *Receiver
 	queue []Delivery
 	err   error
 	over  bool
@@ -20,10 +22,14 @@ type Inbox struct {
 var _ ReceiverHandler = (*Inbox)(nil)
 
 // Transfer keeps a copy of the message.
-func (b *Inbox) Transfer(_ *Receiver, d Delivery) {
+func (b *Inbox) Transfer(r *Receiver, d Delivery) {
+	if d.Settled {
+		r.hold()
+	}
 	d.Tag, d.Payload = bytes.Clone(d.Tag), bytes.Clone(d.Payload)
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.r = r
 	b.queue = append(b.queue, d)
 	b.wake()
 }
@@ -47,6 +53,14 @@ func (b *Inbox) wake() {
 // detached by the peer it returns what had arrived, then an error that wraps
 // ErrDetached.
 func (b *Inbox) Receive(ctx context.Context) (Delivery, error) {
+	d, err := b.next(ctx)
+	if err == nil && d.Settled {
+		b.r.release()
+	}
+	return d, err
+}
+
+func (b *Inbox) next(ctx context.Context) (Delivery, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for {

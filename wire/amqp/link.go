@@ -21,7 +21,14 @@ type link struct {
 	cause    error
 	sender   *Sender // at most one of the two; none for one that was refused
 	receiver *Receiver
+	answer   *answer       // the peer's, to an attach of ours
 	waiting  chan struct{} // of who attached it, closed when the peer's attach or detach came
+}
+
+// answer is what the peer's answer to an attach of ours says.
+type answer struct {
+	address    string
+	properties codec.Map
 }
 
 // linkKey tells the links of a connection apart: a name has one in each
@@ -143,6 +150,23 @@ func (l *link) Session() *Session { return l.s }
 
 // Conn returns the connection of the link.
 func (l *link) Conn() *Conn { return l.s.c }
+
+// PeerProperties returns the properties of the peer's answer to our attach.
+func (l *link) PeerProperties() codec.Map {
+	if l.answer == nil {
+		return codec.Map{}
+	}
+	return l.answer.properties
+}
+
+// PeerAddress returns the address in the peer's answer to our attach: of a
+// dynamic node, the one it was given.
+func (l *link) PeerAddress() string {
+	if l.answer == nil {
+		return ""
+	}
+	return l.answer.address
+}
 
 // Close detaches the link with a condition, nil for an orderly end. The
 // handler is not told. It does not wait.

@@ -13,14 +13,14 @@ type Receiver struct {
 	handler ReceiverHandler
 	window  uint32 // credit that is kept up; 0 when Grant gives it
 	most    uint64
-	second  bool      // it is the sender who settles first
-	peer    codec.Map // properties of the peer's attach, when we asked
+	second  bool // it is the sender who settles first
 
 	// Guarded by the connection's mutex.
 	credit    uint32
 	count     uint32 // delivery-count
 	limit     uint32 // delivery-count up to which the peer may ever have been told to send
 	unsettled uint32
+	held      uint32        // settled ones that lie in an inbox
 	listed    bool          // in session.grants
 	draining  chan struct{} // closed when the peer has used its credit up; nil when it was not asked to
 	part      *part         // a message that has arrived in part
@@ -42,9 +42,6 @@ func newReceiver(s *Session, o ReceiverOptions) *Receiver {
 	r.s, r.receiver = s, r
 	return r
 }
-
-// PeerProperties returns the properties of the peer's answer to our attach.
-func (r *Receiver) PeerProperties() codec.Map { return r.peer }
 
 // onTransfer deals with a transfer (part 2 §2.6.12).
 func (c *Conn) onTransfer(channel uint16, p *codec.Transfer, payload []byte) error {
@@ -207,6 +204,24 @@ func (r *Receiver) Settle(id uint32, state codec.State) {
 	}
 	r.s.settle(id, &state, !r.second)
 	r.list()
+}
+
+// hold counts a settled delivery that nobody has asked for yet.
+func (r *Receiver) hold() {
+	c := r.s.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r.held++
+}
+
+// release ends hold, and gives the credit that is due.
+func (r *Receiver) release() {
+	c := r.s.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r.held--; !r.over() && r.topUp() && !c.busy {
+		c.kick()
+	}
 }
 
 // Unsettled returns how many deliveries wait to be settled.
