@@ -10,8 +10,8 @@ import (
 	"github.com/causeway-iot/causeway/wire/amqp/codec"
 )
 
-// badFrames are things that a peer gets wrong, and how it hears of that.
-var badFrames = []struct {
+// badInput are things that a peer gets wrong, and how it hears of that.
+var badInput = []struct {
 	name string
 	want string
 	do   func(p *script)
@@ -308,10 +308,10 @@ var badFrames = []struct {
 	}},
 }
 
-// TestBadFrames lets a peer do what it must not, and checks how the standard's
+// TestBadInput lets a peer do what it must not, and checks how the standard's
 // condition reaches it and that nothing is left behind.
-func TestBadFrames(t *testing.T) {
-	for _, c := range badFrames {
+func TestBadInput(t *testing.T) {
+	for _, c := range badInput {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := &book{largest: 1000}

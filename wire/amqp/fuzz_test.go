@@ -141,7 +141,7 @@ func FuzzServe(f *testing.F) {
 	f.Add(javaDialogue(), false, true)
 	f.Add([]byte(amqpHeader), false, true)
 	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"), false, true)
-	for _, c := range badFrames {
+	for _, c := range badInput {
 		f.Add(spoken(f, c.do), false, false)
 	}
 	begun := opened()
