@@ -103,7 +103,6 @@ type modelLink struct {
 	partSettled     bool
 	id              uint32
 	told, drainSeen bool
-	draining        <-chan struct{}
 }
 
 func newWorld(t *rapid.T) *world {

@@ -29,7 +29,6 @@ type Session struct {
 	lastAt       uint64    // bytes that had been queued after the last transfer
 	sent         sentQueue // tracked deliveries
 	waiting      []*Sender // for the window to open
-	owing        []*Sender // an aborted transfer
 
 	local   table[link] // by our handle
 	handles table[link] // by the peer's

@@ -14,6 +14,9 @@ import (
 	"github.com/causeway-iot/causeway/wire/amqp/codec"
 )
 
+// pass lets time pass in a bubble of synctest.
+func pass(d time.Duration) { <-time.After(d) }
+
 // ended waits for the end of a connection and checks how long that took and why
 // it ended.
 func ended(t *testing.T, conn *amqp.Conn, start time.Time, want time.Duration, why error) {
@@ -57,14 +60,14 @@ func TestIdleTimeout(t *testing.T) {
 		p, conn := serve(t, amqp.Config{IdleTimeout: time.Minute, CloseTimeout: 3 * time.Second}, &book{})
 		p.begin()
 		for range 5 {
-			time.Sleep(119 * time.Second)
+			pass(119 * time.Second)
 			p.send(0, nil) // an empty frame
 		}
 		for range 5 {
-			time.Sleep(119 * time.Second)
+			pass(119 * time.Second)
 			p.raw(0, 0, 0, 8, 2, 0, 0, 0).b = p.b[:1] // part of one
 			p.write()
-			time.Sleep(119 * time.Second)
+			pass(119 * time.Second)
 			p.raw(0, 0, 8, 2, 0, 0, 0).write()
 		}
 		start := time.Now()
@@ -99,7 +102,7 @@ func TestHeartbeats(t *testing.T) {
 			}
 		}
 		// What else is written counts too.
-		time.Sleep(3 * time.Second)
+		pass(3 * time.Second)
 		p.send(0, &codec.Flow{Echo: true})
 		expect[*codec.Flow](p)
 		start = time.Now()
@@ -196,7 +199,7 @@ func TestSlowReader(t *testing.T) {
 		}()
 		for i := range 500 {
 			if i%10 == 0 {
-				time.Sleep(time.Second)
+				pass(time.Second)
 			}
 			if f := expect[*codec.Transfer](p); f.DeliveryID.V != uint32(i) {
 				t.Fatalf("delivery %d instead of %d", f.DeliveryID.V, i)
@@ -259,7 +262,7 @@ func TestSlowHandler(t *testing.T) {
 		p, conn := serve(t, amqp.Config{IdleTimeout: time.Second}, b)
 		p.begin().send(0, sending("l", 0, "q"))
 		synctest.Wait()
-		b.flushing(func() { time.Sleep(time.Hour) })
+		b.flushing(func() { pass(time.Hour) })
 		p.send(0, first(0, 0))
 		if d := expect[*codec.Disposition](p); d.First != 0 {
 			t.Error(d)
@@ -281,7 +284,7 @@ func TestPark(t *testing.T) {
 		p := &script{t: t, nc: here, r: codec.NewReader(here, 1<<20)}
 		p.begin().send(0, sending("l", 0, "q"))
 		for i := range uint32(5) {
-			time.Sleep(6 * time.Second)
+			pass(6 * time.Second)
 			if w.waits.Load() != int32(i)+1 {
 				t.Fatalf("parked %d times, want %d", w.waits.Load(), i+1)
 			}
@@ -290,7 +293,7 @@ func TestPark(t *testing.T) {
 				t.Fatal(d)
 			}
 		}
-		time.Sleep(10 * time.Minute) // it is parked anew once
+		pass(10 * time.Minute) // it is parked anew once
 		if w.waits.Load() != 7 {
 			t.Errorf("parked %d times", w.waits.Load())
 		}
@@ -321,7 +324,7 @@ func TestShutdown(t *testing.T) {
 		p, conn := serve(t, amqp.Config{}, b)
 		p.begin().send(0, sending("l", 0, "q"))
 		synctest.Wait()
-		b.flushing(func() { time.Sleep(time.Second) })
+		b.flushing(func() { pass(time.Second) })
 		p.send(0, first(0, 0), first(0, 1))
 		synctest.Wait()
 		conn.Shutdown(amqp.Refuse(amqp.ConnectionForced, "stop"))
