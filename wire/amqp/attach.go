@@ -278,7 +278,7 @@ func (s *Session) answered(l *link, p *codec.Attach) {
 		return
 	}
 	if p.Role == codec.Sender && p.Source == nil || p.Role == codec.Receiver && p.Target == nil {
-		return // the peer's detach follows, and says why
+		return // the peer's detach follows, as a rule, and says why
 	}
 	l.answer = &answer{properties: p.Properties.Clone()}
 	if l.sender != nil {

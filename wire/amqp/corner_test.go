@@ -409,6 +409,16 @@ func TestDialLinks(t *testing.T) {
 			t.Error(c)
 		}
 		expect[*codec.Detach](p)
+		// Answered as if it were refused, and given credit.
+		done = attach(t.Context(), "z")
+		a = answer(7)
+		a.Target = nil
+		p.send(5, a, credit(7, 1))
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		p.send(5, &codec.Detach{Handle: 7, Closed: true})
+		expect[*codec.Detach](p)
 		// Given up, and answered then; the name can be used meanwhile only once.
 		ctx, cancel = context.WithTimeout(t.Context(), time.Second)
 		done = attach(ctx, "a")
@@ -471,20 +481,27 @@ func TestDialServesNothing(t *testing.T) {
 func TestOutcomes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, conn := dialScript(t, amqp.Config{})
-		answered := beginning()
-		answered.RemoteChannel = codec.Some(uint16(0))
-		p.send(0, answered)
+		ready := make(chan struct{})
+		go func() {
+			defer close(ready)
+			answered := beginning()
+			answered.RemoteChannel = codec.Some(uint16(0))
+			expect[*codec.Begin](p)
+			p.send(0, answered)
+			a := receiving("l", 0, "")
+			a.Source, a.Target = &codec.Source{}, &codec.Target{}
+			expect[*codec.Attach](p)
+			p.send(0, a, credit(0, 50))
+		}()
 		s, err := conn.Begin(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		a := receiving("l", 0, "")
-		a.Source, a.Target = &codec.Source{}, &codec.Target{}
-		p.send(0, a, credit(0, 50))
 		snd, err := s.AttachSender(t.Context(), amqp.LinkConfig{Name: "l"}, amqp.SenderOptions{Handler: amqp.Outcomes{}})
 		if err != nil {
 			t.Fatal(err)
 		}
+		<-ready
 		rejected := codec.Rejected(amqp.Refuse(amqp.NotAllowed, "no"))
 		for i, c := range []struct {
 			say     []codec.Disposition

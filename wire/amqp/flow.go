@@ -157,6 +157,10 @@ func (c *Conn) onFlow(channel uint16, p *codec.Flow) error {
 	switch {
 	case l.closed:
 	case l.sender != nil:
+		if l.waiting != nil { // who gives credit has not refused, whatever its attach lacks
+			close(l.waiting)
+			l.waiting = nil
+		}
 		notify = l.sender
 		notify.onFlow(p)
 	case l.receiver != nil:

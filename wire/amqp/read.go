@@ -276,21 +276,23 @@ func (c *Conn) decode(w *work) (pos, need int, err error) {
 			most = maxSASLFrame
 		}
 		f, n, err := codec.Split(b, most)
-		if err == nil && n == 0 {
+		if err != nil {
+			c.fatal(err, true)
+			continue
+		}
+		if n == 0 {
 			if need = codec.FrameHeaderSize; len(b) >= need {
 				need = int(binary.BigEndian.Uint32(b))
 			}
 			return pos, need, nil
 		}
-		if err == nil {
-			pos += n
-			err = c.frame(w, f)
-		}
+		pos += n
+		err = c.frame(w, f)
 		if err == errOver { //nolint:errorlint // frame returns it as it is
 			return pos, 0, err
 		}
 		if err != nil {
-			c.fatal(err)
+			c.fatal(err, false)
 			continue
 		}
 		if w.handed >= c.cfg.Burst {
@@ -301,8 +303,9 @@ func (c *Conn) decode(w *work) (pos, need int, err error) {
 }
 
 // fatal tells the peer that the connection cannot go on, and lets it hear so:
-// what else it sends is thrown away until it closes.
-func (c *Conn) fatal(err error) {
+// what else it sends is thrown away until it closes. With lost, it cannot be told
+// any more where frames begin.
+func (c *Conn) fatal(err error, lost bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.phase < expectOpen {
@@ -312,8 +315,13 @@ func (c *Conn) fatal(err error) {
 	if c.cause == nil && !c.closed {
 		c.cause = err
 	}
+	if c.closed {
+		lost = true // it goes on with that
+	}
 	c.closeLocked(conditionOf(err))
-	c.phase = discard
+	if c.phase = closing; lost {
+		c.phase = discard
+	}
 }
 
 // frame deals with one frame.

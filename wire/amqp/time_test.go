@@ -254,6 +254,35 @@ func TestCloseTimeout(t *testing.T) {
 	}
 }
 
+// TestErrorThatIsAnswered checks that a connection that ends with an error is over
+// once the peer has answered, or as soon as it has closed the network connection.
+func TestErrorThatIsAnswered(t *testing.T) {
+	for name, answer := range map[string]func(p *script){
+		"close":         func(p *script) { p.send(0, first(0, 0), &codec.Close{}) },
+		"end of stream": func(p *script) { p.nc.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p, conn := serve(t, amqp.Config{}, &book{})
+				p.begin()
+				start := time.Now()
+				p.send(0, beginning())
+				if c := expect[*codec.Close](p); c.Error == nil || c.Error.Name != amqp.IllegalState {
+					t.Error(c.Error)
+				}
+				answer(p)
+				<-conn.Done()
+				if d := time.Since(start); d != 0 {
+					t.Errorf("it took %v", d)
+				}
+				if c, ok := errors.AsType[*codec.Condition](conn.Err()); !ok || c.Name != amqp.IllegalState {
+					t.Error(conn.Err())
+				}
+			})
+		})
+	}
+}
+
 // TestSlowHandler checks that time a handler takes is not counted against the
 // peer.
 func TestSlowHandler(t *testing.T) {
