@@ -53,14 +53,15 @@ func (b *Inbox) wake() {
 // detached by the peer it returns what had arrived, then an error that wraps
 // ErrDetached.
 func (b *Inbox) Receive(ctx context.Context) (Delivery, error) {
-	d, err := b.next(ctx)
+	d, r, err := b.next(ctx)
 	if err == nil && d.Settled {
-		b.r.release()
+		r.release()
 	}
 	return d, err
 }
 
-func (b *Inbox) next(ctx context.Context) (Delivery, error) {
+// next returns the next message and the receiver that it came on.
+func (b *Inbox) next(ctx context.Context) (Delivery, *Receiver, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for {
@@ -70,13 +71,13 @@ func (b *Inbox) next(ctx context.Context) (Delivery, error) {
 			if b.queue = b.queue[1:]; len(b.queue) == 0 {
 				b.queue = nil
 			}
-			return d, nil
+			return d, b.r, nil
 		}
 		if b.over {
 			if b.err == nil {
-				return Delivery{}, ErrDetached
+				return Delivery{}, nil, ErrDetached
 			}
-			return Delivery{}, &endError{what: ErrDetached, cause: b.err}
+			return Delivery{}, nil, &endError{what: ErrDetached, cause: b.err}
 		}
 		if b.woken == nil {
 			b.woken = make(chan struct{})
@@ -88,7 +89,7 @@ func (b *Inbox) next(ctx context.Context) (Delivery, error) {
 			b.mu.Lock()
 		case <-ctx.Done():
 			b.mu.Lock()
-			return Delivery{}, ctx.Err()
+			return Delivery{}, nil, ctx.Err()
 		}
 	}
 }
