@@ -66,8 +66,12 @@ class MultiplexTest {
       assertEquals(true, acknowledged.await(60, TimeUnit.SECONDS), "all telemetry acknowledged");
       assertEquals(List.of(), errors);
       for (Device d : devices) {
-        var l = World.events(d.getDeviceId(), MESSAGES);
-        for (int n = 0; n < MESSAGES; n++) assertEquals(d.getDeviceId() + "/" + n, World.text(l.get(n), "body"));
+        // The SDK puts back what it is given before a device's session stands, behind
+        // what came since: only which messages arrived is sure, not their order.
+        List<String> want = new ArrayList<>();
+        for (int n = 0; n < MESSAGES; n++) want.add(d.getDeviceId() + "/" + n);
+        List<String> got = World.events(d.getDeviceId(), MESSAGES).stream().map(e -> World.text(e, "body")).sorted().toList();
+        assertEquals(want, got);
       }
 
       MessagingClient s = new MessagingClient(World.SERVICE, IotHubServiceClientProtocol.AMQPS);
