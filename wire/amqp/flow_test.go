@@ -267,6 +267,10 @@ func TestCutShort(t *testing.T) {
 		if got := <-send(ctx, snd, strings.Repeat("x", 40_000)); got != "1 <nil>" {
 			t.Error(got)
 		}
+		if err := snd.TrySend(amqp.Transfer{}); !errors.Is(err, amqp.ErrFull) {
+			t.Error(err)
+		}
+		next := send(t.Context(), snd, "next")
 		for size := 0; size < 40_000; {
 			m, f := expectFrame[*codec.Transfer](p)
 			if size += len(f.payload); m.More != (size < 40_000) {
@@ -275,6 +279,12 @@ func TestCutShort(t *testing.T) {
 			if _, _, _, waiting := conn.Counters(); waiting > 6<<10 {
 				t.Fatalf("%d bytes wait", waiting)
 			}
+		}
+		if m, f := expectFrame[*codec.Transfer](p); m.DeliveryID.V != 1 || string(f.payload) != "next" {
+			t.Error(m)
+		}
+		if got := <-next; got != "1 <nil>" {
+			t.Error(got)
 		}
 		p.none()
 	})
