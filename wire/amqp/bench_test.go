@@ -17,15 +17,19 @@ const benchPayload = 256
 // sink accepts all that arrives, in bursts.
 type sink struct {
 	amqp.Client
-	ids  []uint32
-	r    *amqp.Receiver
-	n    int
-	want int
-	done chan struct{}
+	ids    []uint32
+	r      *amqp.Receiver
+	n      int
+	credit uint32 // 5000 by default
+	want   int
+	done   chan struct{}
 }
 
 func (s *sink) Attach(a *amqp.Attach) error {
-	s.r = a.Receive(amqp.ReceiverOptions{Handler: s, Credit: 5000})
+	if s.credit == 0 {
+		s.credit = 5000
+	}
+	s.r = a.Receive(amqp.ReceiverOptions{Handler: s, Credit: s.credit})
 	return nil
 }
 

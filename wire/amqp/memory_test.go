@@ -3,6 +3,8 @@ package amqp_test
 import (
 	"bytes"
 	"encoding/binary"
+	"io"
+	"net"
 	"runtime"
 	"strings"
 	"testing"
@@ -168,4 +170,73 @@ func TestHalfFrames(t *testing.T) {
 		}
 		runtime.KeepAlive(b)
 	})
+}
+
+// TestMessagesDoNotAllocate receives and sends many messages: the memory for it is
+// used again and again.
+func TestMessagesDoNotAllocate(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector empties the pools")
+	}
+	const messages = 20_000
+	mallocs := func() uint64 {
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.Mallocs
+	}
+	check := func(name string, before uint64) {
+		t.Helper()
+		// Bursts, buffers that grow, and timers are what is left.
+		if n := float64(mallocs()-before) / messages; n > 0.05 {
+			t.Errorf("%s: %.2f allocations for a message", name, n)
+		}
+	}
+	cfg := amqp.Config{IncomingWindow: 1 << 20}
+	connect := func(h amqp.Handler, attach ...codec.Performative) net.Conn {
+		t.Helper()
+		nc, err := net.Dial("tcp", listen(t, cfg, func() amqp.Handler { return h }))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { nc.Close() })
+		p := &script{t: t, nc: nc, r: codec.NewReader(nc, 1<<20)}
+		p.begin().send(0, attach...)
+		expect[*codec.Attach](p)
+		go func() { _, _ = io.Copy(io.Discard, nc) }()
+		return nc
+	}
+
+	in := &sink{credit: 1 << 20, want: messages, done: make(chan struct{}), ids: make([]uint32, 0, 2048)}
+	done := in.done
+	nc := connect(in, sending("l", 0, "q"))
+	var say []byte
+	for i := range uint32(messages) {
+		say = codec.AppendTransfer(say, 0, first(0, i), say[:0:0])
+	}
+	before := mallocs()
+	if _, err := nc.Write(say); err != nil {
+		t.Fatal(err)
+	}
+	<-done
+	check("receive", before)
+
+	out := &source{amqp.Client{}, amqp.SenderOptions{Untracked: true}, make(chan *amqp.Sender, 1)}
+	f := credit(0, 1<<20)
+	f.IncomingWindow = 1 << 20
+	connect(out, receiving("l", 0, "s"), f)
+	s := <-out.s
+	if err := s.Await(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	batch := make([]amqp.Transfer, 100)
+	for i := range batch {
+		batch[i].Payload = make([]byte, 256)
+	}
+	before = mallocs()
+	for range messages / len(batch) {
+		if _, err := s.Send(t.Context(), batch...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check("send", before)
 }
