@@ -114,8 +114,10 @@ func (g *goReader) device(t *testing.T, s *client.Service, o client.Options, id 
 	defer dev.Close()
 	for i := range n {
 		body := bodyOf(id, i)
-		m := &causeway.Message{Body: []byte(body), ID: strconv.Itoa(i), CorrelationID: "c-" + id, ContentType: "text/plain", ContentEncoding: "utf-8",
-			Properties: []causeway.Property{{Key: "n", Value: strconv.Itoa(i)}}}
+		m := &causeway.Message{
+			Body: []byte(body), ID: strconv.Itoa(i), CorrelationID: "c-" + id, ContentType: "text/plain", ContentEncoding: "utf-8",
+			Properties: []causeway.Property{{Key: "n", Value: strconv.Itoa(i)}},
+		}
 		if err := dev.Send(ctx, m); err != nil {
 			t.Fatal(err)
 		}

@@ -103,8 +103,10 @@ func pythonSDKs(t *testing.T, w world) {
 func javaSDKs(t *testing.T, w world) {
 	built := prepared(t, "INTEROP_JAVA")
 	// Cases wait more than they work.
-	config := []string{"parallel.enabled=true", "parallel.mode.default=concurrent", "parallel.mode.classes.default=concurrent",
-		"parallel.config.strategy=fixed", "parallel.config.fixed.parallelism=8"}
+	config := []string{
+		"parallel.enabled=true", "parallel.mode.default=concurrent", "parallel.mode.classes.default=concurrent",
+		"parallel.config.strategy=fixed", "parallel.config.fixed.parallelism=8",
+	}
 	owner, err := w.admin.ConnectionString(t.Context(), javaHubName, "iothubowner")
 	if err != nil {
 		t.Fatal(err)
@@ -120,9 +122,11 @@ func javaSDKs(t *testing.T, w world) {
 	if err := os.WriteFile(hosts, []byte("127.0.0.1 localhost "+javaHostName+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	args := []string{"-Xmx1g", "-Djdk.net.hosts.file=" + hosts, "-cp", filepath.Join(built, "classes") + ":" + filepath.Join(built, "lib", "*"),
+	args := []string{
+		"-Xmx1g", "-Djdk.net.hosts.file=" + hosts, "-cp", filepath.Join(built, "classes") + ":" + filepath.Join(built, "lib", "*"),
 		"org.junit.platform.console.ConsoleLauncher", "execute", "--select-package=interop", "--disable-banner",
-		"--disable-ansi-colors", "--details=testfeed", "--fail-if-no-tests"}
+		"--disable-ansi-colors", "--details=testfeed", "--fail-if-no-tests",
+	}
 	for _, c := range config {
 		args = append(args, "--config=junit.jupiter.execution."+c)
 	}

@@ -114,9 +114,7 @@ describe('feedback', { concurrency: 1 }, () => {
     // A device for each outcome: rhea says the state of the first of two deliveries for
     // both when neighbours are settled at once and differently.
     const devices = {};
-    for (const outcome of ['ok', 'no', 'often']) devices[outcome] = await world.createDevice('fb');
-    const d = devices.ok;
-    const run = world.unique('run');
+        const run = world.unique('run');
     const id = (outcome, ack) => `${run}-${outcome}-${ack}`;
     const verbs = { ok: 'complete', no: 'reject', often: 'abandon' };
     const acks = ['full', 'positive', 'negative', undefined];
@@ -125,7 +123,10 @@ describe('feedback', { concurrency: 1 }, () => {
       if (expiry) m.expiryTimeUtc = expiry;
       return s.send(device, m);
     };
-    for (const outcome of Object.keys(verbs)) for (const ack of acks) await send(devices[outcome].deviceId, outcome, ack);
+    for (const outcome of Object.keys(verbs)) {
+      devices[outcome] = await world.createDevice(`fb${outcome}`);
+      for (const ack of acks) await send(devices[outcome].deviceId, outcome, ack);
+    }
     // Nobody takes these: their time is over, or the queue is emptied.
     const away = await world.createDevice('fbaway');
     for (const ack of acks) await send(away.deviceId, 'late', ack, Date.now() + 1000);
@@ -134,12 +135,9 @@ describe('feedback', { concurrency: 1 }, () => {
     const r = await world.request('DELETE', `https://${world.host}/devices/${purged.deviceId}/commands?api-version=2021-04-12`, { token: world.ownerToken() });
     assert.equal(r.status, 200, r.body.toString());
     assert.equal(JSON.parse(r.body).totalMessagesPurged, 4);
-    for (const outcome of Object.keys(verbs)) {
-      const c = await open(t, world.deviceString(devices[outcome]), transports.Amqp.transport);
-      for (const [outcome, verb] of Object.entries(verbs)) {
+    for (const [outcome, verb] of Object.entries(verbs)) {
       const c = await open(t, world.deviceString(devices[outcome]), transports.Amqp.transport);
       c.on('message', (m) => c[verb](m));
-    }
     }
 
     const want = {};
