@@ -114,7 +114,7 @@ describe('feedback', { concurrency: 1 }, () => {
     // A device for each outcome: rhea says the state of the first of two deliveries for
     // both when neighbours are settled at once and differently.
     const devices = {};
-        const run = world.unique('run');
+    const run = world.unique('run');
     const id = (outcome, ack) => `${run}-${outcome}-${ack}`;
     const verbs = { ok: 'complete', no: 'reject', often: 'abandon' };
     const acks = ['full', 'positive', 'negative', undefined];
