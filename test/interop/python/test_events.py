@@ -310,8 +310,10 @@ class EventCases:
 
                 c = self.client(group=group, store=store, load_balancing_interval=0.3, partition_ownership_expiration_interval=2,
                                 load_balancing_strategy="greedy")
-                r = self.reader(c, on_events=on_events, starting_position=Sent.start, max_batch_size=3)
-                await self.until(f"{until} events", done.is_set, 40)
+                r = self.reader(c, on_events=on_events, starting_position=Sent.start, max_batch_size=50)
+                # One thread reads all partitions in turn, and waits a second for each
+                # that has nothing when it is over a WebSocket.
+                await self.until(f"{until} events", done.is_set, 120)
                 await r.stop()
                 store.owners.clear()  # else the next run waits until they are over
 
