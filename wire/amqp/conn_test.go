@@ -71,24 +71,34 @@ func (b backs) Disposition(s *amqp.Sender, d amqp.Sent, state *codec.State, sett
 	b.n.pump()
 }
 
+// listen serves with handlers of h until the test ends, and returns where.
 func listen(t testing.TB, cfg amqp.Config, h func() amqp.Handler) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { l.Close() })
-	c := amqp.Prepare(cfg)
+	var conns []*amqp.Conn
+	done := make(chan struct{})
 	go func() {
+		defer close(done)
+		c := amqp.Prepare(cfg)
 		for {
 			nc, err := l.Accept()
 			if err != nil {
 				return
 			}
-			conn := amqp.Serve(nc, c, h())
-			t.Cleanup(func() { conn.Abort(nil); <-conn.Done() })
+			conns = append(conns, amqp.Serve(nc, c, h()))
 		}
 	}()
+	t.Cleanup(func() {
+		l.Close()
+		<-done
+		for _, conn := range conns {
+			conn.Abort(nil)
+			<-conn.Done()
+		}
+	})
 	return l.Addr().String()
 }
 

@@ -154,7 +154,7 @@ func TestWriteStall(t *testing.T) {
 		}
 		conn.Push()
 		synctest.Wait()
-		if n < 64 || n > 70 {
+		if n < 64 { // and more, when the first are being written already
 			t.Errorf("%d messages were queued", n)
 		}
 		for ; snd.TrySend(amqp.Transfer{Payload: make([]byte, 1000)}) == nil; n++ {
