@@ -163,4 +163,3 @@ func (c *Conn) frame(w *work, f codec.Frame) error {
 	}
 	return Refuse(FramingError, "%v is not the performative of a frame", code)
 }
-
