@@ -32,7 +32,7 @@ cross: ## check that the binary builds for every platform, without cgo
 	  CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} GOARM=7 $(GO) build -o /dev/null ./cmd/causeway || exit 1; \
 	done
 
-interop: ## unmodified Azure SDKs (Node, Python) against a hub of this build
+interop: ## unmodified Azure SDKs (Node, Python, Go, Java) against a hub of this build
 	test/interop/run
 
 fuzz: ## every fuzz target for FUZZTIME each (default 30s)
