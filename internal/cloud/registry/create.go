@@ -73,6 +73,15 @@ func (s *Service) Create(ctx context.Context, r Record) (Record, error) {
 	if !rec.ID.IsModule() {
 		s.census.add(rec.ID.Hub, 1)
 	}
+	var failed error
+	for i := range recs {
+		if err := s.observed(ctx, Event{Kind: Created, At: recs[i].Created, After: &recs[i]}); err != nil && failed == nil {
+			failed = err
+		}
+	}
+	if failed != nil {
+		return Record{}, wrap(failed, "tell of the creation of", rec.ID)
+	}
 	return rec, nil
 }
 

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"time"
 
 	"github.com/causeway-iot/causeway"
 )
@@ -31,20 +32,28 @@ func (s *Service) Delete(ctx context.Context, id causeway.Identity, match string
 func (s *Service) remove(ctx context.Context, op string, id causeway.Identity, match string) error {
 	var gone Record
 	var modules []causeway.Identity
+	var failed error // of the observers
 	err := s.modify(ctx, op, id, func(l held, old *Record, fresh bool) (err error) {
 		if err := matches(op, id.String(), match, old.ETag, fresh); err != nil {
 			return err
 		}
 		// No module can come while the device is locked; those there are must
 		// not be written, or a late write puts one back into memory.
-		if modules, err = s.moduleIDs(ctx, id); err != nil {
+		recs, err := s.moduleRecords(ctx, id)
+		if err != nil {
 			return err
 		}
+		modules = identifiers(recs)
 		locks, err := s.lockAll(ctx, modules...)
 		if err != nil {
 			return err
 		}
 		defer locks.unlock()
+		for i := range recs {
+			if r := locks.of(recs[i].ID).rec.Load(); r != nil {
+				recs[i] = *r // may be newer
+			}
+		}
 		if match == "" {
 			match = "*"
 		}
@@ -58,6 +67,7 @@ func (s *Service) remove(ctx context.Context, op string, id causeway.Identity, m
 			return wrap(err, "delete", id)
 		}
 		gone = *old
+		failed = s.removed(ctx, recs, old)
 		return nil
 	})
 	if err != nil {
@@ -70,5 +80,25 @@ func (s *Service) remove(ctx context.Context, op string, id causeway.Identity, m
 	if gone.Edge {
 		s.release(context.WithoutCancel(ctx), id.Hub, gone.DeviceScope)
 	}
+	if failed != nil {
+		return wrap(failed, "tell of the deletion of", id)
+	}
 	return nil
+}
+
+// removed tells the observers that an identity is gone, and before it its
+// modules.
+func (s *Service) removed(ctx context.Context, modules []Record, old *Record) (first error) {
+	now := time.Now()
+	for i := range modules {
+		m := &modules[i]
+		m.Auth.Primary, m.Auth.Secondary = "", "" // sealed ones are of no use
+		if err := s.observed(ctx, Event{Kind: Removed, At: now, Before: m}); err != nil && first == nil {
+			first = err
+		}
+	}
+	if err := s.observed(ctx, Event{Kind: Removed, At: now, Before: old}); err != nil && first == nil {
+		first = err
+	}
+	return first
 }

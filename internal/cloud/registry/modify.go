@@ -62,7 +62,16 @@ func (s *Service) putIdentity(ctx context.Context, l held, r *Record, match stri
 	if err != nil {
 		return err
 	}
-	return s.written(l, r, s.store.PutIdentity(ctx, sealed, match), "update")
+	old := l.rec.Load()
+	if err := s.written(l, r, s.store.PutIdentity(ctx, sealed, match), "update"); err != nil {
+		return err
+	}
+	if err := s.observed(ctx, Event{Kind: IdentityUpdated, At: time.Now(), Before: old, After: r}); err != nil {
+		// Not the caller's: what depends on the change, hanging up above all,
+		// must go on.
+		s.log.WarnContext(ctx, "who follows the registry did not take an update", "id", l.id, "error", err)
+	}
+	return nil
 }
 
 // putTwin writes the twin of r if its version still is match.

@@ -91,6 +91,7 @@ type Service struct {
 	census     census
 	log        *slog.Logger
 	watchers   []Watcher
+	observers  []Observer
 	generation atomic.Int64 // last one given out
 }
 

@@ -31,6 +31,7 @@ func (s *Service) UpdateTwin(ctx context.Context, id causeway.Identity, u TwinUp
 			return err
 		}
 		now = *old
+		e := Event{Kind: TwinChanged, At: time.Now(), Before: old, After: &now, Replace: u.Replace}
 		if u.Tags == nil && u.Desired == nil {
 			if !fresh && match != "" && match != "*" {
 				return errStale // no write will tell whether match still holds
@@ -45,28 +46,27 @@ func (s *Service) UpdateTwin(ctx context.Context, id causeway.Identity, u TwinUp
 			if err != nil {
 				return err
 			}
-			t.Tags = r.Properties
+			t.Tags, e.Tags = r.Properties, r.Delta
 		}
-		var delta []byte
 		if u.Desired != nil {
 			t.Desired.Version++
-			r, err := apply(t.Desired.doc(), u.Desired, u.Replace, twin.Change{Section: twin.Desired, Version: t.Desired.Version, At: time.Now()})
+			r, err := apply(t.Desired.doc(), u.Desired, u.Replace, twin.Change{Section: twin.Desired, Version: t.Desired.Version, At: e.At})
 			if err != nil {
 				return err
 			}
 			t.Desired.Properties, t.Desired.Metadata = r.Properties, r.Metadata
-			delta = r.Delta
+			e.Desired = r.Delta
 		}
 		if err := s.putTwin(ctx, l, &now, old.Twin.Version); err != nil {
 			return err
 		}
 		if u.Desired != nil && len(s.watchers) > 0 {
-			p := causeway.Patch{Properties: twin.AppendVersioned(nil, delta, t.Desired.Version), Version: t.Desired.Version}
+			p := causeway.Patch{Properties: twin.AppendVersioned(nil, e.Desired, t.Desired.Version), Version: t.Desired.Version}
 			for _, w := range s.watchers {
 				w.DesiredChanged(ctx, id, p)
 			}
 		}
-		return nil
+		return s.observed(ctx, e)
 	})
 	if err != nil {
 		return Record{}, err
@@ -120,16 +120,20 @@ func (s *Service) Report(ctx context.Context, id causeway.Identity, p causeway.P
 			return causeway.Errorf(causeway.PreconditionFailed, op, "the reported properties are at version %d, not %d; read the twin again", have, p.Version)
 		}
 		now := *old
+		e := Event{Kind: TwinChanged, At: time.Now(), Before: old, After: &now}
 		sec := &now.Twin.Reported
 		sec.Version++
 		now.Twin.Version++
-		r, err := twin.Merge(sec.doc(), p.Properties, twin.Change{Section: twin.Reported, Version: sec.Version, At: time.Now()})
+		r, err := twin.Merge(sec.doc(), p.Properties, twin.Change{Section: twin.Reported, Version: sec.Version, At: e.At})
 		if err != nil {
 			return err
 		}
 		sec.Properties, sec.Metadata = r.Properties, r.Metadata
-		version = sec.Version
-		return s.putTwin(ctx, l, &now, old.Twin.Version)
+		version, e.Reported = sec.Version, r.Delta
+		if err := s.putTwin(ctx, l, &now, old.Twin.Version); err != nil {
+			return err
+		}
+		return s.observed(ctx, e)
 	})
 	if err != nil {
 		return 0, err
@@ -151,7 +155,10 @@ func (s *Service) SetModel(ctx context.Context, id causeway.Identity, modelID st
 		now := *old
 		now.Twin.ModelID = modelID
 		now.Twin.Version++
-		return s.putTwin(ctx, l, &now, old.Twin.Version)
+		if err := s.putTwin(ctx, l, &now, old.Twin.Version); err != nil {
+			return err
+		}
+		return s.observed(ctx, Event{Kind: TwinChanged, At: time.Now(), Before: old, After: &now})
 	})
 }
 

@@ -107,7 +107,10 @@ func (s *Service) addSystemModules(ctx context.Context, device Record) error {
 				return err
 			}
 			s.cache.set(l.entry, nil)
-			return s.store.Create(ctx, sealed)
+			if err := s.store.Create(ctx, sealed); err != nil {
+				return err
+			}
+			return s.observed(ctx, Event{Kind: Created, At: r.Created, After: &r})
 		}()
 		if err != nil && causeway.CodeOf(err) != causeway.ModuleAlreadyExistsOnDevice {
 			return wrap(err, "create", r.ID)
@@ -132,6 +135,13 @@ func (s *Service) dropEdge(ctx context.Context, device *Record) error {
 
 // moduleIDs returns the modules of a device, none for a module.
 func (s *Service) moduleIDs(ctx context.Context, id causeway.Identity) ([]causeway.Identity, error) {
+	recs, err := s.moduleRecords(ctx, id)
+	return identifiers(recs), err
+}
+
+// moduleRecords returns the records of the modules of a device, with sealed
+// keys; none for a module.
+func (s *Service) moduleRecords(ctx context.Context, id causeway.Identity) ([]Record, error) {
 	if id.IsModule() {
 		return nil, nil
 	}
@@ -139,9 +149,13 @@ func (s *Service) moduleIDs(ctx context.Context, id causeway.Identity) ([]causew
 	if err != nil {
 		return nil, wrap(err, "list modules of", id)
 	}
+	return recs, nil
+}
+
+func identifiers(recs []Record) []causeway.Identity {
 	ids := make([]causeway.Identity, len(recs))
 	for i := range recs {
 		ids[i] = recs[i].ID
 	}
-	return ids, nil
+	return ids
 }
