@@ -167,6 +167,22 @@ func (c *cache) touch(f Activity) {
 	}
 }
 
+// configure changes the configurations of a record in memory whose lock the
+// caller holds.
+func (c *cache) configure(e *entry, changes []ConfigurationChange) {
+	for {
+		old := e.rec.Load()
+		if old == nil {
+			return
+		}
+		r := *old
+		r.Configure(changes...)
+		if e.rec.CompareAndSwap(old, &r) { // or its connection facts have changed
+			return
+		}
+	}
+}
+
 // forget drops the record of id. A write in progress puts its own result there.
 func (c *cache) forget(id causeway.Identity) {
 	c.mu.Lock()

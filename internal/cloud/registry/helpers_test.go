@@ -100,6 +100,10 @@ func (s *spy) Count(ctx context.Context, hub string) (c registry.Counts, err err
 	return c, err
 }
 
+func (s *spy) SetConfigurations(ctx context.Context, changes ...registry.ConfigurationChange) error {
+	return s.around(ctx, "SetConfigurations", changes[0].ID, func() error { return s.Store.SetConfigurations(ctx, changes...) })
+}
+
 // ear is a watcher that writes down what it hears.
 type ear struct {
 	mu      sync.Mutex

@@ -28,6 +28,11 @@ type Record struct {
 	ParentScopes  []string // edge: scope of its parent; leaf: same as DeviceScope
 	ManagedBy     string   // modules: "iotEdge" or ""
 
+	// Configurations are those that are on it, by id: ConfigurationTargeted or
+	// ConfigurationApplied. Only SetConfigurations changes them. The map is
+	// never written to.
+	Configurations map[string]string
+
 	// Connection facts as last written down. Live ones are known to presence.
 	Connected              bool
 	ConnectionStateUpdated time.Time

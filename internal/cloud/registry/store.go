@@ -32,8 +32,8 @@ type Store interface {
 	// with a bound of its own).
 	Create(ctx context.Context, recs ...Record) error
 
-	// PutIdentity replaces the identity part of a record (everything but Twin
-	// and the connection facts) if its etag still is match; "*" means any.
+	// PutIdentity replaces the identity part of a record (everything but Twin,
+	// Configurations and the connection facts) if its etag still is match; "*" means any.
 	// Codes: as Get, PreconditionFailed.
 	PutIdentity(ctx context.Context, r Record, match string) error
 
@@ -57,6 +57,11 @@ type Store interface {
 
 	// Count returns the statistics of a hub's devices. Modules do not count.
 	Count(ctx context.Context, hub string) (Counts, error)
+
+	// SetConfigurations makes changes of what Configurations are on identities,
+	// in their order. Unknown identities are skipped; nothing else of a record
+	// changes.
+	SetConfigurations(ctx context.Context, changes ...ConfigurationChange) error
 
 	// Touch writes connection facts down. Unknown identities are skipped; of
 	// several facts of one identity the last wins. A zero time leaves the

@@ -52,7 +52,7 @@ func TestCountsAgree(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	insert := `INSERT INTO identities VALUES (?, ?, ?, '', '', ?, '', 0, 0, 'sas', '', '', '', '', 0, '', '[]', '', 0, 0, 0)`
+	insert := `INSERT INTO identities VALUES (?, ?, ?, '', '', ?, '', 0, 0, 'sas', '', '', '', '', 0, '', '[]', '', 0, 0, 0, '{}')`
 	err = exec(t.Context(), db, "test", 0, func(c *conn) error {
 		for i, id := range [][3]string{{"a", "1", ""}, {"a", "1", "m"}, {"a", "2", ""}, {"a", "3", ""}, {"b", "1", ""}} {
 			if _, err := c.exec(insert, id[0], id[1], id[2], int64(i%2)); err != nil {

@@ -18,7 +18,7 @@ const selectRecord = `SELECT i.hub, i.device, i.module, i.generation, i.etag, i.
 	i.connection_updated, i.last_activity,
 	t.version, t.etag, t.model, CAST(d.tags AS BLOB),
 	CAST(d.desired AS BLOB), CAST(d.desired_metadata AS BLOB), t.desired_version,
-	CAST(t.reported AS BLOB), CAST(t.reported_metadata AS BLOB), t.reported_version
+	CAST(t.reported AS BLOB), CAST(t.reported_metadata AS BLOB), t.reported_version, i.configurations
 	FROM identities i
 	JOIN twins t ON t.hub = i.hub AND t.device = i.device AND t.module = i.module
 	JOIN twins_desired d ON d.twin = t.id `
@@ -60,11 +60,19 @@ func scanRecord(r row) (registry.Record, error) {
 			return registry.Record{}, fmt.Errorf("parent scopes of %s: %w", rec.ID, err)
 		}
 	}
+	if configs := r.text(31); configs != noConfigurations {
+		if err := json.Unmarshal([]byte(configs), &rec.Configurations); err != nil {
+			return registry.Record{}, fmt.Errorf("configurations of %s: %w", rec.ID, err)
+		}
+	}
 	return rec, nil
 }
 
-// noScopes is how an empty list of parent scopes is stored.
-const noScopes = "[]"
+// How an empty list of parent scopes and no configurations are stored.
+const (
+	noScopes         = "[]"
+	noConfigurations = "{}"
+)
 
 func scopesText(scopes []string) string {
 	if len(scopes) == 0 {

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"maps"
 	"strings"
 
 	sqlite3 "modernc.org/sqlite/lib"
@@ -107,6 +108,7 @@ func (s registryStore) Create(ctx context.Context, recs ...registry.Record) erro
 	type rows struct {
 		identity []any
 		twin     twinRows
+		configs  map[string]string
 	}
 	// Devices first, so that a module finds its device whatever their order.
 	ordered := make([]rows, 0, len(recs))
@@ -120,7 +122,7 @@ func (s registryStore) Create(ctx context.Context, recs ...registry.Record) erro
 			identity := append([]any{r.ID.Hub, r.ID.Device, r.ID.Module}, identityArgs(r)...)
 			identity = append(identity, flag(r.Connected), stamp(r.ConnectionStateUpdated), stamp(r.LastActivity))
 			twin := newTwinRows(r.ID, &r.Twin)
-			ordered = append(ordered, rows{identity, twin})
+			ordered = append(ordered, rows{identity, twin, maps.Clone(r.Configurations)})
 			total += twin.size
 		}
 	}
@@ -139,6 +141,11 @@ func (s registryStore) Create(ctx context.Context, recs ...registry.Record) erro
 				}
 				if err := r.twin.insert(c); err != nil {
 					return err
+				}
+				for id, status := range r.configs {
+					if _, err := c.exec(insertConfigured, id, status, r.twin.id.Hub, r.twin.id.Device, r.twin.id.Module); err != nil {
+						return err
+					}
 				}
 			}
 			return nil

@@ -135,6 +135,12 @@ type twinJSON struct {
 	Capabilities              *capabilitiesJSON `json:"capabilities,omitempty"`
 	DeviceScope               string            `json:"deviceScope,omitempty"`
 	ParentScopes              []string          `json:"parentScopes,omitempty"`
+
+	Configurations map[string]configurationJSON `json:"configurations,omitempty"`
+}
+
+type configurationJSON struct {
+	Status string `json:"status"`
 }
 
 type propertiesJSON struct {
@@ -173,6 +179,12 @@ func twinView(r *registry.Record, l live) twinJSON {
 		AuthenticationType: r.Auth.Type, X509Thumbprint: thumbprint(r),
 		Version: r.Twin.Version, Tags: object(r.Twin.Tags),
 		Properties: propertiesJSON{Desired: section(r.Twin.Desired), Reported: section(r.Twin.Reported)},
+	}
+	for id, status := range r.Configurations {
+		if t.Configurations == nil {
+			t.Configurations = make(map[string]configurationJSON, len(r.Configurations))
+		}
+		t.Configurations[id] = configurationJSON{status}
 	}
 	if !r.ID.IsModule() {
 		t.Capabilities = &capabilitiesJSON{r.Edge}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/internal/cloud/registry"
 )
 
 func equalJSON(a, b any) bool { return reflect.DeepEqual(a, b) }
@@ -75,4 +76,22 @@ func TestTwinPatchByPost(t *testing.T) {
 	w.post("/twins/d", `{}`).refused(causeway.GenericMethodNotAllowed)
 	w.post("/twins/d", `{}`, "X-HTTP-Method-Override", "PUT").refused(causeway.GenericMethodNotAllowed)
 	w.do(request{method: "GET", path: "/twins/d", header: pairs([]string{"X-HTTP-Method-Override", "PATCH"})}).want(200)
+}
+
+// TestTwinConfigurations: a twin shows the configurations that are on its
+// identity, and no member when there are none.
+func TestTwinConfigurations(t *testing.T) {
+	w := newWorld(t)
+	w.put("/devices/d", `{}`).want(200)
+	if a := w.get("/twins/d").want(200); strings.Contains(string(a.body), "configurations") {
+		t.Errorf("without configurations: %s", a.body)
+	}
+	if err := w.registry.SetConfigurations(t.Context(), registry.ConfigurationChange{
+		ID: causeway.Identity{Hub: "myhub", Device: "d"}, Configuration: "my-cfg", Status: registry.ConfigurationApplied,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.get("/twins/d").want(200).text("configurations", "my-cfg", "status"); got != "Applied" {
+		t.Errorf("status %q", got)
+	}
 }

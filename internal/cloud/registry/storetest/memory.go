@@ -3,6 +3,7 @@ package storetest
 import (
 	"bytes"
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -149,7 +150,7 @@ func (m *Memory) PutIdentity(ctx context.Context, r registry.Record, match strin
 		return causeway.Errorf(causeway.PreconditionFailed, "memory.PutIdentity", "the etag of %q is no longer %q", r.ID, match)
 	}
 	c := clone(r)
-	c.Twin = old.Twin
+	c.Twin, c.Configurations = old.Twin, old.Configurations
 	c.Connected, c.ConnectionStateUpdated, c.LastActivity = old.Connected, old.ConnectionStateUpdated, old.LastActivity
 	*old = c
 	return nil
@@ -256,6 +257,23 @@ func (m *Memory) Count(ctx context.Context, hub string) (registry.Counts, error)
 	return c, nil
 }
 
+// SetConfigurations implements [registry.Store].
+func (m *Memory) SetConfigurations(ctx context.Context, changes ...registry.ConfigurationChange) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, c := range changes {
+		r, err := m.find("memory.SetConfigurations", c.ID)
+		if err != nil {
+			continue // gone in the meantime
+		}
+		r.Configure(c)
+	}
+	return nil
+}
+
 // Touch implements [registry.Store].
 func (m *Memory) Touch(ctx context.Context, facts ...registry.Activity) error {
 	if err := ctx.Err(); err != nil {
@@ -275,6 +293,7 @@ func (m *Memory) Touch(ctx context.Context, facts ...registry.Activity) error {
 
 func clone(r registry.Record) registry.Record {
 	r.ParentScopes = slices.Clone(r.ParentScopes)
+	r.Configurations = maps.Clone(r.Configurations)
 	r.Twin = cloneTwin(r.Twin)
 	return r
 }

@@ -211,6 +211,8 @@ var durable = []durableCase{
 		if err := s.Delete(t.Context(), dev("gone"), "*"); err != nil {
 			t.Fatal(err)
 		}
+		mustConfigure(t, s, configs(d.ID, "c", registry.ConfigurationApplied)...)
+		d.Configurations = map[string]string{"c": registry.ConfigurationApplied}
 		s = reopen(t)
 		equal(t, mustGet(t, s, d.ID), d)
 		equal(t, mustGet(t, s, m.ID), m)

@@ -24,7 +24,7 @@ import (
 // returns an empty store of its own, closed by t.Cleanup.
 func Run(t *testing.T, open func(t *testing.T) registry.Store) {
 	t.Helper()
-	for _, c := range slices.Concat(reading, writing, racing) {
+	for _, c := range slices.Concat(reading, writing, configuring, racing) {
 		t.Run(c.name, func(t *testing.T) { c.test(t, open(t)) })
 	}
 }
@@ -124,6 +124,10 @@ func differ(t *testing.T, path string, got, want reflect.Value) {
 	case reflect.Struct:
 		for i := range want.NumField() {
 			differ(t, path+"."+want.Type().Field(i).Name, got.Field(i), want.Field(i))
+		}
+	case reflect.Map:
+		if got.Len()+want.Len() > 0 && !reflect.DeepEqual(got.Interface(), want.Interface()) {
+			t.Errorf("%s is %v, want %v", path, got, want)
 		}
 	case reflect.Slice:
 		if got.Len()+want.Len() > 0 && !reflect.DeepEqual(got.Interface(), want.Interface()) {
