@@ -43,6 +43,7 @@ if [ "$(nproc)" -le "$server_core" ] || [ "$(nproc)" -le "$client_core" ]; then
 fi
 
 mkdir -p "$results" "$data"
+for s in $servers; do rm -f "$results/$s"*.json; done # the table is of this run
 bin=$data/causeway
 (cd "$root" && CGO_ENABLED=0 go build -trimpath -o "$bin" ./cmd/causeway)
 
@@ -90,10 +91,16 @@ if [ "$part" = all ]; then
 	# One call at a time: the round trip by itself.
 	generator method --data "$data/cloud" --name causeway --devices 10 --depth 1 --save "$results/causeway-method-1.json"
 fi
+# In turns: how long a sync of the disk takes changes from minute to minute, and
+# both protocols wait for it.
 for depth in 10 100; do
-	for w in d2c amqp-d2c; do
-		generator $w --data "$data/cloud" --name causeway --devices "$amqp_devices" --depth $depth \
-			--save "$results/causeway-$w-$amqp_devices-$depth.json"
+	round=1
+	while [ $round -le "$repeat" ]; do
+		for w in d2c amqp-d2c; do
+			generator $w --data "$data/cloud" --name causeway --devices "$amqp_devices" --depth $depth --repeat 1 \
+				--save "$results/causeway-$w-$amqp_devices-$depth-$round.json"
+		done
+		round=$((round + 1))
 	done
 done
 generator latency --data "$data/cloud" --name causeway --devices 10 --rate 1000 --save "$results/causeway-latency.json"

@@ -92,7 +92,7 @@ func newCmdBenchOne(st *state.State, b *benchFlags, w bench.Workload) *cobra.Com
 // newCmdBenchShow returns the command that puts saved results side by side.
 func newCmdBenchShow(st *state.State) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "show FILE...", Short: "Print saved results as one table", Long: "Prints results that were written with --save, those of the same workload beside each other.",
+		Use: "show FILE...", Short: "Print saved results as one table", Long: "Prints results that were written with --save, those of the same workload beside each other. Those of the same server and setting become one, the median of all their runs.",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return &usageError{err: errors.New("FILE is missing"), cmd: cmd.CommandPath()}
@@ -114,6 +114,7 @@ func newCmdBenchShow(st *state.State) *cobra.Command {
 			}
 			all = append(all, list...)
 		}
+		all = bench.Merge(all)
 		order := map[string]int{}
 		for i, w := range bench.Workloads() {
 			order[w.Name] = i

@@ -17,6 +17,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -242,6 +243,26 @@ func Measure(ctx context.Context, w Workload, t *Target, l Load, repeat int) (Re
 	}
 	res.Median = median(w.Name, res.Runs)
 	return res, nil
+}
+
+// Merge joins results of the same server, workload and setting into one, with the
+// runs of all, in the order of their first. Runs that take turns with those of
+// another server see the same slow and fast moments of a machine.
+func Merge(results []Result) []Result {
+	var merged []Result
+	for _, r := range results {
+		i := slices.IndexFunc(merged, func(m Result) bool {
+			return m.Server == r.Server && m.Workload == r.Workload && reflect.DeepEqual(m.Setting, r.Setting)
+		})
+		if i < 0 {
+			r.Runs = slices.Clone(r.Runs)
+			merged = append(merged, r)
+			continue
+		}
+		merged[i].Runs = append(merged[i].Runs, r.Runs...)
+		merged[i].Median = median(r.Workload, merged[i].Runs)
+	}
+	return merged
 }
 
 // median returns the run in the middle; of an even number, the worse of the two.
