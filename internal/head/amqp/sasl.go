@@ -59,21 +59,17 @@ func startPlain(w *wire.Conn) wire.Dialogue {
 		}
 		l := &login{user: user, secret: causeway.Secret(parts[2])}
 		hub, host, err := c.resolve(w, user.Hub)
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.w = w
 		if err != nil {
-			c.login = l // the open will say
+			c.mu.Lock()
+			c.w, c.login = w, l // the open will say
+			c.mu.Unlock()
 			return nil, true, nil
 		}
-		c.hub, c.host = hub, host
+		c.mu.Lock()
+		c.w, c.hub, c.host = w, hub, host
 		c.mu.Unlock()
 		err = c.verifyLogin(l)
-		c.mu.Lock()
-		if err != nil {
-			return nil, false, err
-		}
-		return nil, true, nil
+		return nil, err == nil, err
 	}
 }
 
