@@ -2,11 +2,10 @@ package client
 
 import (
 	"context"
-	"crypto/rand"
-	"fmt"
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/wire/hubamqp"
+	"github.com/causeway-iot/causeway/internal/wire/uuid"
 	"github.com/causeway-iot/causeway/wire/amqp"
 	"github.com/causeway-iot/causeway/wire/amqp/codec"
 )
@@ -133,7 +132,7 @@ func (l *pairEvents) Detached(_ *amqp.Sender, err error) { (*amqpLink)(l).lost(e
 // pair attaches the two links of a pair. The sender comes first, and is told to
 // keep: with the receiver the hub begins to ask for answers.
 func (l *amqpLink) pair(ctx context.Context, k hubamqp.Kind, name string, h amqp.ReceiverHandler, credit uint32, keep func(*amqp.Sender)) error {
-	address, properties := l.address(k), l.properties(name+":"+newGUID())
+	address, properties := l.address(k), l.properties(name+":"+uuid.Text(uuid.New()))
 	out, err := l.session.AttachSender(ctx, amqp.LinkConfig{Target: address, SndSettleMode: codec.SendSettled},
 		amqp.SenderOptions{Handler: (*pairEvents)(l), Untracked: true, Properties: properties})
 	if err != nil {
@@ -143,12 +142,4 @@ func (l *amqpLink) pair(ctx context.Context, k hubamqp.Kind, name string, h amqp
 	_, err = l.session.AttachReceiver(ctx, amqp.LinkConfig{Source: address, SndSettleMode: codec.SendSettled},
 		amqp.ReceiverOptions{Handler: h, Credit: credit, Properties: properties})
 	return err
-}
-
-// newGUID returns a random UUID.
-func newGUID() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // it never fails
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }

@@ -2,7 +2,6 @@ package c2d
 
 import (
 	"container/heap"
-	"crypto/rand"
 	"time"
 
 	"github.com/causeway-iot/causeway"
@@ -14,14 +13,6 @@ type lock struct {
 	queue    *queue
 	deadline time.Time
 	index    int // in its heap, -1 when it is in none
-}
-
-// newToken returns a random UUID, version 4 (RFC 9562 §5.4).
-func newToken() (t causeway.LockToken) {
-	_, _ = rand.Read(t[:]) // never fails, see crypto/rand
-	t[6] = t[6]&0x0f | 0x40
-	t[8] = t[8]&0x3f | 0x80
-	return t
 }
 
 // lockHeap orders locks by deadline; it implements [heap.Interface].

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/internal/wire/uuid"
 )
 
 // queue is what is known of one identity's queue. Its mutex is held across
@@ -166,7 +167,7 @@ func (t *tracker) release(q *queue) {
 
 // lockEntry gives an item to a client until a deadline.
 func (t *tracker) lockEntry(q *queue, e *entry, deadline time.Time) causeway.LockToken {
-	l := &lock{token: newToken(), queue: q, deadline: deadline}
+	l := &lock{token: uuid.New(), queue: q, deadline: deadline}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if e.lock != nil {

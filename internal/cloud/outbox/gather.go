@@ -2,9 +2,10 @@ package outbox
 
 import (
 	"context"
-	"encoding/hex"
 	"fmt"
 	"time"
+
+	"github.com/causeway-iot/causeway/internal/wire/uuid"
 )
 
 // gathering is what is believed of a hub's feedback that is in no message. It
@@ -118,7 +119,7 @@ func (s *Service) gatherDue(ctx context.Context, now time.Time) (next time.Time,
 func (s *Service) gatherHub(ctx context.Context, hub string, now time.Time) (Pending, error) {
 	for {
 		at := time.Now().UTC()
-		it := Item{ID: newID(), Enqueued: at, Expires: at.Add(s.policy(hub, Feedback).TTL)}
+		it := Item{ID: uuid.Text(uuid.New()), Enqueued: at, Expires: at.Add(s.policy(hub, Feedback).TTL)}
 		seq, left, err := s.store.Gather(context.WithoutCancel(ctx), hub, it, MaxRecords, now.Add(-s.delay))
 		if err != nil {
 			return Pending{}, fmt.Errorf("make a feedback message of hub %s: %w", hub, err)
@@ -138,11 +139,4 @@ func earliest(a, b time.Time) time.Time {
 		return b
 	}
 	return a
-}
-
-// newID returns a random message id, a UUID as text.
-func newID() string {
-	t := newToken()
-	h := hex.EncodeToString(t[:])
-	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
 }

@@ -2,13 +2,13 @@ package outbox
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/internal/wire/uuid"
 )
 
 // queue is what is known of one queue of one hub: a window on its oldest
@@ -54,7 +54,7 @@ func (q *queue) take(ctx context.Context, s Store, p Policy) (*entry, error) {
 		q.entries = slices.DeleteFunc(q.entries, func(e *entry) bool { return !e.locked(now) && !now.Before(e.Expires) })
 		for _, e := range q.entries {
 			if !e.locked(now) {
-				e.token, e.deadline = newToken(), now.Add(p.Lock)
+				e.token, e.deadline = uuid.New(), now.Add(p.Lock)
 				return e, nil
 			}
 		}
@@ -181,12 +181,4 @@ func (q *queue) subscribe() (<-chan struct{}, func()) {
 		defer q.mu.Unlock()
 		delete(q.waiters, w)
 	}
-}
-
-// newToken returns a random UUID, version 4 (RFC 9562 §5.4).
-func newToken() (t causeway.LockToken) {
-	_, _ = rand.Read(t[:]) // never fails, see crypto/rand
-	t[6] = t[6]&0x0f | 0x40
-	t[8] = t[8]&0x3f | 0x80
-	return t
 }

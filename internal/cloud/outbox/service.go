@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/internal/wire/uuid"
 )
 
 // Options are what a [Service] needs.
@@ -99,7 +100,7 @@ func (s *Service) Notify(ctx context.Context, hub string, n FileNotification) er
 		return nil
 	}
 	n.Enqueued = time.Now().UTC()
-	it := Item{ID: newID(), Enqueued: n.Enqueued, Expires: n.Enqueued.Add(p.TTL)}
+	it := Item{ID: uuid.Text(uuid.New()), Enqueued: n.Enqueued, Expires: n.Enqueued.Add(p.TTL)}
 	if _, err := s.store.Add(context.WithoutCancel(ctx), hub, it, n); err != nil {
 		return err
 	}

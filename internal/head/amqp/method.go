@@ -3,12 +3,12 @@ package amqp
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/wire/hubamqp"
+	"github.com/causeway-iot/causeway/internal/wire/uuid"
 	wire "github.com/causeway-iot/causeway/wire/amqp"
 	"github.com/causeway-iot/causeway/wire/amqp/codec"
 )
@@ -47,8 +47,7 @@ func (d *device) Invoke(ctx context.Context, call causeway.Call) (causeway.Resul
 // newCall makes an id for a call, and the channel for its answer.
 func (d *device) newCall() (id [16]byte, answered <-chan answer, l *outLink, err error) {
 	const op = "head/amqp.Invoke"
-	_, _ = rand.Read(id[:])
-	id[6], id[8] = id[6]&0x0f|0x40, id[8]&0x3f|0x80 // a random UUID
+	id = uuid.New()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	l = d.out(hubamqp.KindMethods)
