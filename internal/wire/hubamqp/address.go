@@ -310,12 +310,8 @@ func appendGroup(b []byte, group string) []byte {
 	return percent.AppendEscape(b, group)
 }
 
-// CommandTo returns the "to" of a cloud-to-device message for id, as services
-// write it: "/devices/{d}[/modules/{m}]/messages/deviceBound".
-func CommandTo(id causeway.Identity) string {
-	return string(appendCommandTo(make([]byte, 0, 128), id))
-}
-
+// appendCommandTo appends the "to" of a cloud-to-device message for id, as
+// services write it: "/devices/{d}[/modules/{m}]/messages/deviceBound".
 func appendCommandTo(b []byte, id causeway.Identity) []byte {
 	return append(appendIdentity(b, id.Device, id.Module), "/messages/deviceBound"...)
 }

@@ -22,5 +22,8 @@ func GeneralEvent(e *Event, s *Scratch, payload []byte) error { return generalEv
 // ConditionName returns the condition for a code.
 func ConditionName(code causeway.Code) string { return conditionName(code) }
 
+// CommandTo returns the "to" of a command.
+func CommandTo(id causeway.Identity) string { return string(appendCommandTo(nil, id)) }
+
 // ToEvents reports whether to is dropped from telemetry.
 func ToEvents(to string) bool { return toEvents(to) }

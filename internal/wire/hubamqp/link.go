@@ -10,7 +10,8 @@ import (
 type LinkProperties struct {
 	ClientVersion string // user agent
 	APIVersion    string
-	// ChannelCorrelationID pairs the two links of twins and methods; see Pair.
+	// ChannelCorrelationID is what the two links of twins, or of methods, have in
+	// common: "twin:" or "methods:" and an id. A hub knows the two without it.
 	ChannelCorrelationID string
 	ModelID              string
 	AuthChain            string                // nested edge: ids separated by ';'
@@ -67,16 +68,6 @@ func (p *LinkProperties) text(name string) *string {
 		return &p.ReceiverName
 	}
 	return nil
-}
-
-// Pair returns what the two links of a pair have in common: the channel
-// correlation id without the word in front, such as "twin:". It is "" when the
-// client does not say.
-func (p *LinkProperties) Pair() string {
-	if _, id, ok := strings.Cut(p.ChannelCorrelationID, ":"); ok {
-		return id
-	}
-	return p.ChannelCorrelationID
 }
 
 // Map returns the properties for an attach.

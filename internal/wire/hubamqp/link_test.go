@@ -47,15 +47,6 @@ func TestLinkProperties(t *testing.T) {
 	}
 }
 
-func TestPair(t *testing.T) {
-	for id, want := range map[string]string{"twin:" + uuidText: uuidText, "methods:" + uuidText: uuidText, uuidText: uuidText, "": "", "a:b:c": "b:c"} {
-		p := hubamqp.LinkProperties{ChannelCorrelationID: id}
-		if got := p.Pair(); got != want {
-			t.Errorf("pair of %q is %q, want %q", id, got, want)
-		}
-	}
-}
-
 func TestWantsRuntime(t *testing.T) {
 	for want, s := range map[bool]codec.Symbols{
 		true:  codec.NewSymbols(hubamqp.CapabilityReplication, hubamqp.CapabilityRuntimeMetric),
