@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/causeway-iot/causeway/internal/wire/hubjson"
 )
 
 // Event returns e in the form that Service.Events has: names and values as text,
@@ -45,7 +47,7 @@ func (e *PartitionEvent) Event() (Event, error) {
 		return out, err
 	}
 	type plain Event
-	out.Raw, err = marshalLine(struct {
+	out.Raw, err = hubjson.Marshal(struct {
 		Type string `json:"type"`
 		plain
 		EnqueuedTime string `json:"enqueuedTime"`
@@ -75,7 +77,7 @@ func timeText(t time.Time) string {
 // content type says so and is right, as a string when it is text, as base64 else.
 func showBody(body []byte, contentType string) (encoding string, text json.RawMessage, err error) {
 	if !utf8.Valid(body) {
-		text, err = marshalLine(base64.StdEncoding.EncodeToString(body))
+		text, err = hubjson.Marshal(base64.StdEncoding.EncodeToString(body))
 		return "base64", text, err
 	}
 	media, _, err := mime.ParseMediaType(contentType)
@@ -85,17 +87,6 @@ func showBody(body []byte, contentType string) (encoding string, text json.RawMe
 			return "json", b.Bytes(), nil
 		}
 	}
-	text, err = marshalLine(string(body))
+	text, err = hubjson.Marshal(string(body))
 	return "text", text, err
-}
-
-// marshalLine encodes v in one line and leaves HTML characters as they are.
-func marshalLine(v any) ([]byte, error) {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return nil, err
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
