@@ -13,16 +13,8 @@ import (
 // newCmdHubAuthority returns the commands about the certificate authorities
 // that devices of a hub may have certificates of.
 func newCmdHubAuthority(st *state.State, l *login) *cobra.Command {
-	var hub string
 	cmd := family("authority", "Register the certificate authorities that devices may have certificates of")
-	cmd.PersistentFlags().StringVar(&hub, "hub", "", "`name` of the hub; default: the hub of the cloud in --data")
-	named := func() (string, error) {
-		if hub != "" {
-			return hub, nil
-		}
-		return l.localHub(nil)
-	}
-	cmd.AddCommand(newCmdAuthorityAdd(st, l, named), newCmdAuthorityList(st, l, named), newCmdAuthorityRemove(st, l, named))
+	cmd.AddCommand(newCmdAuthorityAdd(st, l), newCmdAuthorityList(st, l), newCmdAuthorityRemove(st, l))
 	return cmd
 }
 
@@ -33,7 +25,7 @@ func authorityTable(t *table, list []client.Authority) {
 	}
 }
 
-func newCmdAuthorityAdd(st *state.State, l *login, hub func() (string, error)) *cobra.Command {
+func newCmdAuthorityAdd(st *state.State, l *login) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "add NAME FILE", Short: "Register the authority in a PEM file", Args: exactArgs("NAME", "FILE"),
 		Long: `Registers a certificate authority. Devices of the authentication type
@@ -43,7 +35,7 @@ intermediate of it, has issued to their device id as common name.`,
 	}
 	out := addOutput(cmd, st)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		name, err := hub()
+		name, err := l.localHub(nil)
 		if err != nil {
 			return err
 		}
@@ -62,11 +54,11 @@ intermediate of it, has issued to their device id as common name.`,
 	return cmd
 }
 
-func newCmdAuthorityList(st *state.State, l *login, hub func() (string, error)) *cobra.Command {
+func newCmdAuthorityList(st *state.State, l *login) *cobra.Command {
 	cmd := &cobra.Command{Use: "list", Aliases: []string{"ls"}, Short: "List the authorities of a hub", Args: noArgs}
 	out := addOutput(cmd, st)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		name, err := hub()
+		name, err := l.localHub(nil)
 		if err != nil {
 			return err
 		}
@@ -81,10 +73,10 @@ func newCmdAuthorityList(st *state.State, l *login, hub func() (string, error)) 
 	return cmd
 }
 
-func newCmdAuthorityRemove(st *state.State, l *login, hub func() (string, error)) *cobra.Command {
+func newCmdAuthorityRemove(st *state.State, l *login) *cobra.Command {
 	cmd := &cobra.Command{Use: "remove NAME", Aliases: []string{"rm"}, Short: "Remove an authority", Args: exactArgs("NAME")}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		name, err := hub()
+		name, err := l.localHub(nil)
 		if err != nil {
 			return err
 		}

@@ -12,29 +12,21 @@ import (
 
 // newCmdHubGroup returns the commands about the consumer groups of a hub.
 func newCmdHubGroup(st *state.State, l *login) *cobra.Command {
-	var hub string
 	cmd := family("consumer-group", "Create and list the groups in which the events of a hub are read")
 	cmd.Long = `Back ends read the events of a hub in consumer groups: readers of one group do not
 disturb those of another. Every hub has the group $Default, and at most 20.`
-	cmd.PersistentFlags().StringVar(&hub, "hub", "", "`name` of the hub; default: the hub of the cloud in --data")
-	named := func() (string, error) {
-		if hub != "" {
-			return hub, nil
-		}
-		return l.localHub(nil)
-	}
-	cmd.AddCommand(newCmdGroupCreate(st, l, named), newCmdGroupList(st, l, named), newCmdGroupDelete(st, l, named))
+	cmd.AddCommand(newCmdGroupCreate(st, l), newCmdGroupList(st, l), newCmdGroupDelete(st, l))
 	return cmd
 }
 
-func newCmdGroupCreate(st *state.State, l *login, hub func() (string, error)) *cobra.Command {
+func newCmdGroupCreate(st *state.State, l *login) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "create NAME", Aliases: []string{"add"}, Short: "Make a consumer group", Args: exactArgs("NAME"),
 		Example: "  causeway hub consumer-group create analytics",
 	}
 	out := addOutput(cmd, st)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		name, err := hub()
+		name, err := l.localHub(nil)
 		if err != nil {
 			return err
 		}
@@ -52,11 +44,11 @@ func newCmdGroupCreate(st *state.State, l *login, hub func() (string, error)) *c
 	return cmd
 }
 
-func newCmdGroupList(st *state.State, l *login, hub func() (string, error)) *cobra.Command {
+func newCmdGroupList(st *state.State, l *login) *cobra.Command {
 	cmd := &cobra.Command{Use: "list", Aliases: []string{"ls"}, Short: "List the consumer groups of a hub", Args: noArgs}
 	out := addOutput(cmd, st)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		name, err := hub()
+		name, err := l.localHub(nil)
 		if err != nil {
 			return err
 		}
@@ -76,10 +68,10 @@ func newCmdGroupList(st *state.State, l *login, hub func() (string, error)) *cob
 	return cmd
 }
 
-func newCmdGroupDelete(st *state.State, l *login, hub func() (string, error)) *cobra.Command {
+func newCmdGroupDelete(st *state.State, l *login) *cobra.Command {
 	cmd := &cobra.Command{Use: "delete NAME", Aliases: []string{"rm"}, Short: "Remove a consumer group", Args: exactArgs("NAME")}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		name, err := hub()
+		name, err := l.localHub(nil)
 		if err != nil {
 			return err
 		}
