@@ -8,7 +8,7 @@ FUZZTIME ?= 30s
 # The cgo-free builds that every change must keep.
 PLATFORMS = linux/amd64 linux/arm64 linux/arm darwin/arm64 windows/amd64
 
-.PHONY: help run build test race unit interop cross fuzz bench lint fmt gen clean
+.PHONY: help run build test race unit peers interop cross fuzz bench lint fmt gen clean
 help: ## print this
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -18,13 +18,23 @@ run: build ## build, then start a hub with a simulated sensor and show what arri
 build: ## build one static binary into bin/
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/causeway
 
-test: race cross interop ## everything this machine can run: race detector, cross-builds, SDK interop
+test: peers race cross interop ## everything this machine can run: race detector, cross-builds, SDK interop
 
 race: ## all Go tests under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -timeout 15m ./...
 
 unit: ## all Go tests without the race detector, for a quick look
 	$(GO) test -short ./...
+
+# rhea, the AMQP library under Azure's Node SDKs: a peer in the tests of wire/amqp.
+RHEA = wire/amqp/testdata/rhea
+peers: ## install what Go tests talk to from npm, if npm is there
+	@if command -v npm >/dev/null 2>&1; then $(MAKE) -s $(RHEA)/node_modules/.stamp; else false; fi || \
+	  { echo "rhea could not be installed: its tests skip"; test -z "$$CI"; }
+
+$(RHEA)/node_modules/.stamp: $(RHEA)/package.json $(RHEA)/package-lock.json
+	npm ci --prefix $(RHEA) --no-audit --no-fund --loglevel=error
+	touch $@
 
 cross: ## check that the binary builds for every platform, without cgo
 	@for p in $(PLATFORMS); do \
@@ -39,7 +49,7 @@ fuzz: ## every fuzz target for FUZZTIME each (default 30s)
 	test/fuzz $(FUZZTIME)
 
 bench: ## Go benchmarks of the hot paths; bench/run.sh compares with mosquitto
-	$(GO) test -run '^$$' -bench . -benchmem ./internal/...
+	$(GO) test -run '^$$' -bench . -benchmem ./internal/... ./wire/...
 
 lint: ## golangci-lint
 	$(TOOL) golangci-lint run ./...

@@ -42,7 +42,7 @@ func rhea(t *testing.T) peer {
 	}
 	dir := filepath.Join("testdata", "rhea")
 	if _, err := os.Stat(filepath.Join(dir, "node_modules", "rhea")); err != nil {
-		missing(t, "rhea is not installed: run npm ci in wire/amqp/%s", filepath.ToSlash(dir))
+		missing(t, "rhea is not installed: run make peers")
 	}
 	return peer{node, []string{filepath.Join(dir, "peer.mjs")}}
 }
