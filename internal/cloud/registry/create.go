@@ -134,10 +134,13 @@ func newTwin(op string, in Twin) (Twin, error) {
 		t.Tags = tags.Properties
 	}
 	for _, sec := range []struct {
-		which twin.Section
-		in    []byte
-		out   *Section
-	}{{twin.Desired, in.Desired.Properties, &t.Desired}, {twin.Reported, in.Reported.Properties, &t.Reported}} {
+		which        twin.Section
+		in, metadata []byte
+		out          *Section
+	}{
+		{twin.Desired, in.Desired.Properties, in.Desired.Metadata, &t.Desired},
+		{twin.Reported, in.Reported.Properties, in.Reported.Metadata, &t.Reported},
+	} {
 		*sec.out = Section{Properties: []byte("{}"), Metadata: twin.NewMetadata(now), Version: 1}
 		if len(sec.in) == 0 {
 			continue
@@ -147,6 +150,9 @@ func newTwin(op string, in Twin) (Twin, error) {
 			return Twin{}, err
 		}
 		sec.out.Properties, sec.out.Metadata = doc.Properties, doc.Metadata
+		if sec.out.Metadata, err = adopt(*sec.out, sec.metadata, sec.which); err != nil {
+			return Twin{}, err
+		}
 	}
 	return t, nil
 }

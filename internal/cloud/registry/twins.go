@@ -14,6 +14,10 @@ import (
 type TwinUpdate struct {
 	Tags, Desired []byte
 	Replace       bool // replace given sections instead of merging into them
+
+	// DesiredMetadata is a "$metadata" tree from elsewhere, such as an export,
+	// that takes the place of what the hub would stamp; nil is none.
+	DesiredMetadata []byte
 }
 
 // UpdateTwin changes tags and desired properties, and hands a change of desired
@@ -55,6 +59,9 @@ func (s *Service) UpdateTwin(ctx context.Context, id causeway.Identity, u TwinUp
 				return err
 			}
 			t.Desired.Properties, t.Desired.Metadata = r.Properties, r.Metadata
+			if t.Desired.Metadata, err = adopt(t.Desired, u.DesiredMetadata, twin.Desired); err != nil {
+				return err
+			}
 			e.Desired = r.Delta
 		}
 		if err := s.putTwin(ctx, l, &now, old.Twin.Version); err != nil {
@@ -83,6 +90,14 @@ func apply(old twin.Doc, in []byte, replace bool, c twin.Change) (twin.Result, e
 		return twin.Replace(old, in, c)
 	}
 	return twin.Merge(old, in, c)
+}
+
+// adopt returns the metadata of a section with what given says of its values.
+func adopt(sec Section, given []byte, which twin.Section) ([]byte, error) {
+	if given == nil {
+		return sec.Metadata, nil
+	}
+	return twin.Adopt(sec.doc(), given, which)
 }
 
 func (sec *Section) doc() twin.Doc {

@@ -48,6 +48,10 @@ func badInputs() []badInput {
 	send := func(body string, header ...string) request {
 		return request{method: "POST", path: "/devices/d/messages/deviceBound", body: body, header: with(header...)}
 	}
+	bulk := func(body string) request { return request{method: "POST", path: "/devices", body: body} }
+	rotate := func(body string) request {
+		return request{method: "POST", path: "/devices/keys/regenerate", body: body}
+	}
 	const unauthorized, argument, json = causeway.IotHubUnauthorized, causeway.ArgumentInvalid, causeway.DeserializationError
 	return []badInput{
 		// Routing.
@@ -139,6 +143,23 @@ func badInputs() []badInput {
 		{"top of zero", request{method: "GET", path: "/devices?top=0"}, argument, "1 to 1000"},
 		{"top too large", request{method: "GET", path: "/devices?top=1001"}, argument, "1 to 1000"},
 		{"top that is no number", request{method: "GET", path: "/devices?top=all"}, argument, "all"},
+
+		// Bulk operations; what is wrong with one item is in the result, see TestBulkFailures.
+		{"bulk body that is an object", bulk(`{"id":"d"}`), json, "array"},
+		{"bulk body that is null", bulk(`null`), json, "array"},
+		{"bulk body that is empty", bulk(``), json, ""},
+		{"bulk body that is cut off", bulk(`[{"id":"d"}`), json, "line 1"},
+		{"bulk body that is not UTF-8", bulk("[\"\xff\"]"), json, "UTF-8"},
+		{"bulk of 101 items", bulk("[" + strings.Repeat(`{"id":"new"},`, 100) + `{"id":"new"}]`), argument, "at most 100"},
+		{"bulk body over 8 MiB", bulk(`[{"id":"new","tags":{"a":"` + strings.Repeat("x", 8<<20) + `"}}]`), causeway.GenericRequestEntityTooLarge, fmt.Sprint(8 << 20)},
+		{"bulk with a token that may only read", request{method: "POST", path: "/devices", body: `[{"id":"new"}]`, header: with("Authorization", token("registryRead"))}, unauthorized, "RegistryWrite"},
+		{"rotation without policyKey", rotate(`{"devices":[{"id":"d"}]}`), causeway.InvalidPolicyKey, "swap"},
+		{"rotation of an unknown key", rotate(`{"policyKey":"third","devices":[{"id":"d"}]}`), causeway.InvalidPolicyKey, "third"},
+		{"rotation without an id", rotate(`{"policyKey":"both","devices":[{"id":"d"},{}]}`), causeway.ArgumentNull, "devices[1]"},
+		{"rotation of an id that is none", rotate(`{"policyKey":"both","devices":[{"id":"a b"}]}`), argument, "devices[0]"},
+		{"rotation of 101 identities", rotate(`{"policyKey":"both","devices":[` + strings.Repeat(`{"id":"d"},`, 100) + `{"id":"d"}]}`), argument, "at most 100"},
+		{"rotation of devices that are text", rotate(`{"policyKey":"both","devices":"d"}`), json, `"devices"`},
+		{"rotation with a token that may only read", request{method: "POST", path: "/devices/keys/regenerate", body: `{"policyKey":"both","devices":[{"id":"d"}]}`, header: with("Authorization", token("registryRead"))}, unauthorized, "RegistryWrite"},
 
 		// Etags.
 		{"stale etag of a device", request{method: "PUT", path: "/devices/d", body: `{}`, header: with("If-Match", `"MQ=="`)}, causeway.PreconditionFailed, ""},

@@ -2,66 +2,20 @@ package iothub
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 	"strconv"
-	"strings"
 
 	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/internal/cloud/bulk"
 	"github.com/causeway-iot/causeway/internal/cloud/registry"
-	"github.com/causeway-iot/causeway/internal/core/auth"
 )
 
 // updateAttempts bounds how often an unconditional update is tried again when
 // the identity changes between reading and writing it.
 const updateAttempts = 8
 
-// identityBody is what a client sends to create or update an identity. Members
-// that are absent stay nil, and so do those that are null but for opt.
-type identityBody struct {
-	DeviceID       *string `json:"deviceId"`
-	ModuleID       *string `json:"moduleId"`
-	Status         *string `json:"status"`
-	StatusReason   opt     `json:"statusReason"`
-	ManagedBy      opt     `json:"managedBy"`
-	Authentication *struct {
-		Type         *string `json:"type"`
-		SymmetricKey *struct {
-			PrimaryKey   *string `json:"primaryKey"`
-			SecondaryKey *string `json:"secondaryKey"`
-		} `json:"symmetricKey"`
-		X509Thumbprint *struct {
-			PrimaryThumbprint   *string `json:"primaryThumbprint"`
-			SecondaryThumbprint *string `json:"secondaryThumbprint"`
-		} `json:"x509Thumbprint"`
-	} `json:"authentication"`
-	Capabilities *struct {
-		IotEdge *bool `json:"iotEdge"`
-	} `json:"capabilities"`
-	DeviceScope  opt       `json:"deviceScope"`
-	ParentScopes *[]string `json:"parentScopes"`
-}
-
-// opt is a string member that tells absent from null. Null is "": a client that
-// read it as null sends it back to clear it.
-type opt struct {
-	set   bool
-	value string
-}
-
-// UnmarshalJSON is called only when the member is present.
-func (o *opt) UnmarshalJSON(b []byte) error {
-	o.set = true
-	return json.Unmarshal(b, &o.value) // leaves "" for null
-}
-
-// or returns the member, or old when it was absent.
-func (o opt) or(old string) string {
-	if o.set {
-		return o.value
-	}
-	return old
-}
+// identityBody is what a client sends to create or update an identity.
+type identityBody = bulk.Identity
 
 func (h *handler) getIdentity(c *call) (reply, error) {
 	rec, err := h.registry.Get(c.r.Context(), c.id)
@@ -122,13 +76,13 @@ func (h *handler) putIdentity(c *call) (reply, error) {
 	if err := readJSON(c, causeway.MaxRequestBody, &body); err != nil {
 		return reply{}, err
 	}
-	if err := body.checkIDs(c.id); err != nil {
+	if err := checkBodyIDs(&body, c.id); err != nil {
 		return reply{}, err
 	}
 	ctx := c.r.Context()
 	match := ifMatch(c.r.Header)
 	if match == "" {
-		rec, err := body.record(registry.Record{ID: c.id, Enabled: true})
+		rec, err := body.Record(registry.Record{ID: c.id, Enabled: true})
 		if err == nil {
 			rec, err = h.registry.Create(ctx, rec)
 		}
@@ -155,7 +109,7 @@ func (h *handler) update(ctx context.Context, id causeway.Identity, body *identi
 		if old, err = h.registry.Get(ctx, id); err != nil {
 			return rec, err
 		}
-		if rec, err = body.record(old); err != nil {
+		if rec, err = body.Record(old); err != nil {
 			return rec, err
 		}
 		want := match
@@ -201,7 +155,7 @@ func (h *handler) serviceStatistics(c *call) (reply, error) {
 }
 
 // checkIDs refuses a body that speaks of another identity than the path.
-func (b *identityBody) checkIDs(id causeway.Identity) error {
+func checkBodyIDs(b *identityBody, id causeway.Identity) error {
 	for _, m := range []struct {
 		name string
 		got  *string
@@ -213,75 +167,6 @@ func (b *identityBody) checkIDs(id causeway.Identity) error {
 		}
 	}
 	return nil
-}
-
-// record returns old with what the body gives put in.
-func (b *identityBody) record(old registry.Record) (registry.Record, error) {
-	r := old
-	if b.Status != nil {
-		switch {
-		case strings.EqualFold(*b.Status, "enabled"):
-			r.Enabled = true
-		case strings.EqualFold(*b.Status, "disabled"):
-			r.Enabled = false
-		default:
-			return r, causeway.Errorf(causeway.ArgumentInvalid, "iothub.put", "status is %q, it must be enabled or disabled", clip(*b.Status))
-		}
-	}
-	r.StatusReason = b.StatusReason.or(old.StatusReason)
-	if r.ID.IsModule() {
-		r.ManagedBy = b.ManagedBy.or(old.ManagedBy)
-	} else {
-		if b.Capabilities != nil && b.Capabilities.IotEdge != nil {
-			r.Edge = *b.Capabilities.IotEdge
-		}
-		b.scopes(&r)
-	}
-	var err error
-	r.Auth, err = b.authentication()
-	return r, err
-}
-
-// scopes sets the scopes of a device. A leaf has its parent under two names:
-// one that is cleared takes the other along unless that is given too.
-func (b *identityBody) scopes(r *registry.Record) {
-	if b.DeviceScope.set {
-		r.DeviceScope = b.DeviceScope.value
-		if r.DeviceScope == "" && !r.Edge {
-			r.ParentScopes = nil
-		}
-	}
-	if b.ParentScopes != nil {
-		r.ParentScopes = *b.ParentScopes
-		if len(r.ParentScopes) == 0 && !b.DeviceScope.set && !r.Edge {
-			r.DeviceScope = ""
-		}
-	}
-}
-
-// authentication returns the authentication the body asks for; the registry
-// holds it to its rules. Keys that are absent are kept, keys that are empty text
-// are asked to be made anew: clients send empty text when they want that.
-func (b *identityBody) authentication() (a registry.Authentication, err error) {
-	in := b.Authentication
-	if in == nil {
-		return a, nil
-	}
-	a.Type = auth.Type(clip(text(in.Type)))
-	if k := in.SymmetricKey; k != nil {
-		a.Primary, a.Secondary = causeway.Secret(text(k.PrimaryKey)), causeway.Secret(text(k.SecondaryKey))
-		if a.Primary == registry.NewKey || a.Secondary == registry.NewKey {
-			return a, causeway.Errorf(causeway.ArgumentInvalid, "iothub.put", "authentication.symmetricKey: a key must be base64 text of %d to %d bytes",
-				causeway.MinKeyBytes, causeway.MaxKeyBytes)
-		}
-		if a.Primary == "" && a.Secondary == "" && (k.PrimaryKey != nil || k.SecondaryKey != nil) {
-			a.Primary, a.Secondary = registry.NewKey, registry.NewKey
-		}
-	}
-	if x := in.X509Thumbprint; x != nil {
-		a.PrimaryThumb, a.SecondThumb = text(x.PrimaryThumbprint), text(x.SecondaryThumbprint)
-	}
-	return a, nil
 }
 
 func text(s *string) string {

@@ -37,6 +37,8 @@ const (
 // routes is the whole API.
 var routes = []route{
 	{name: "listDevices", method: "GET", pattern: "/devices", rights: mayRead, handle: (*handler).listDevices},
+	{name: "bulkChange", method: "POST", pattern: "/devices", rights: mayWrite, handle: (*handler).bulkChange},
+	{name: "rotateKeys", method: "POST", pattern: "/devices/keys/regenerate", rights: mayWrite, handle: (*handler).rotateKeys},
 	{name: "getDevice", method: "GET", pattern: "/devices/{deviceId}", rights: mayRead, handle: (*handler).getIdentity},
 	{name: "putDevice", method: "PUT", pattern: "/devices/{deviceId}", rights: mayWrite, handle: (*handler).putIdentity},
 	{name: "deleteDevice", method: "DELETE", pattern: "/devices/{deviceId}", rights: mayWrite, handle: (*handler).deleteIdentity},

@@ -18,6 +18,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/internal/cloud/bulk"
 	"github.com/causeway-iot/causeway/internal/cloud/outbox"
 	"github.com/causeway-iot/causeway/internal/cloud/presence"
 	"github.com/causeway-iot/causeway/internal/cloud/registry"
@@ -97,7 +98,8 @@ type Server struct {
 func (s *Server) Handler() http.Handler {
 	h := &handler{
 		hubs: s.Hubs, registry: s.Registry, commands: s.Commands, feedback: s.Feedback,
-		log: s.Log, metrics: s.Metrics, fallback: s.Fallback,
+		bulk: &bulk.Service{Registry: s.Registry},
+		log:  s.Log, metrics: s.Metrics, fallback: s.Fallback,
 	}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
@@ -117,6 +119,7 @@ type handler struct {
 	registry Registry
 	commands Commands
 	feedback Feedback
+	bulk     *bulk.Service
 	log      *slog.Logger
 	metrics  *obs.Head
 	tracer   trace.Tracer // nil when tracing is off
