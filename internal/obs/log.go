@@ -18,6 +18,7 @@ const (
 	KeyCode      = "code"      // name of an error of the catalogue
 	KeyCount     = "count"     // how many
 	KeyDevice    = "device"    // device id
+	KeyEndpoint  = "endpoint"  // name of an endpoint of a hub
 	KeyError     = "error"     // an error value
 	KeyHead      = "head"      // name of a protocol head
 	KeyHost      = "host"      // host name the client asked for
