@@ -71,6 +71,10 @@ type Credential struct {
 	Token    Secret // shared access signature, "" when none
 	// Certificates is the chain presented in the TLS handshake, leaf first.
 	Certificates []*x509.Certificate
+	// Path is what a single request is about, decoded, such as
+	// /devices/{d}/messages/events: a token need not be good for more. "" is for
+	// a connection, which is about the identity as a whole.
+	Path string
 
 	APIVersion string
 	ClientType string // user agent, for diagnostics

@@ -16,6 +16,7 @@ import (
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/head/admin"
+	devicehttp "github.com/causeway-iot/causeway/internal/head/http"
 	"github.com/causeway-iot/causeway/internal/head/iothub"
 	"github.com/causeway-iot/causeway/internal/head/mqtt"
 	"github.com/causeway-iot/causeway/internal/hub/guard"
@@ -47,8 +48,8 @@ func (c *Cloud) Run(ctx context.Context) error {
 
 	ws := wsnet.New(wsnet.Options{Log: c.log})
 	adminHead := c.adminHead()
-	web := c.webServer(ws, adminHead)
 	hub := guard.Trace(guard.Meter(c.set, guard.NewMetrics(c.reg)), c.tracer)
+	web := c.webServer(hub, ws, adminHead)
 	mqttHead := &mqtt.Server{
 		Hub: hub, Sessions: c.db.Sessions(), Log: c.log, Metrics: obs.NewHead(c.reg, "mqtt"),
 		Limits: mqtt.Limits{StopGrace: time.Duration(c.cfg.Stop.Drain)},
@@ -191,9 +192,9 @@ func (c *Cloud) adminAddresses() []admin.Address {
 	return list
 }
 
-// webServer is what the HTTPS port carries: the service API, WebSockets, the
-// administration.
-func (c *Cloud) webServer(ws *wsnet.Handler, a *admin.Server) *http.Server {
+// webServer is what the HTTPS port carries: the API of devices and that of back
+// ends, WebSockets, the administration.
+func (c *Cloud) webServer(hub causeway.Hub, ws *wsnet.Handler, a *admin.Server) *http.Server {
 	service := &iothub.Server{
 		Hubs: func(host string) (iothub.Hub, bool) {
 			h, ok := c.set.ByHost(host)
@@ -202,7 +203,11 @@ func (c *Cloud) webServer(ws *wsnet.Handler, a *admin.Server) *http.Server {
 		Registry: c.registry, Commands: c.commands, Feedback: c.outbox, Log: c.log,
 		Metrics: obs.NewHead(c.reg, "https"), Tracer: c.tracer,
 	}
-	hub, adm := service.Handler(), a.Handler()
+	devices := &devicehttp.Server{
+		Hub: hub, Commands: c.commands, Log: c.log, Metrics: obs.NewHead(c.reg, "http"), Tracer: c.tracer,
+		Fallback: service.Handler(),
+	}
+	api, adm := devices.Handler(), a.Handler()
 	// Not a ServeMux: it would clean paths, and ids may hold anything.
 	route := func(w http.ResponseWriter, r *http.Request) {
 		switch p := r.URL.Path; {
@@ -212,7 +217,7 @@ func (c *Cloud) webServer(ws *wsnet.Handler, a *admin.Server) *http.Server {
 			p == admin.Prefix, strings.HasPrefix(p, admin.Prefix+"/"), strings.HasPrefix(p, "/debug/pprof/"):
 			adm.ServeHTTP(w, r)
 		default:
-			hub.ServeHTTP(w, r)
+			api.ServeHTTP(w, r)
 		}
 	}
 	s := &http.Server{

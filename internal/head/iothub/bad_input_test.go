@@ -209,10 +209,6 @@ func badInputs() []badInput {
 		{"message id of 129 characters", send("x", "iothub-messageid", strings.Repeat("m", 129)), argument, "128"},
 		{"message id with a space", send("x", "iothub-messageid", "a b"), argument, ""},
 		{"command to an unknown device", request{method: "POST", path: "/devices/ghost/messages/deviceBound"}, causeway.DeviceNotFound, "ghost"},
-		{"lock token that is none", request{method: "DELETE", path: "/devices/d/messages/deviceBound/abc"}, argument, "abc"},
-		{"lock token of zeros", request{method: "DELETE", path: "/devices/d/messages/deviceBound/00000000-0000-0000-0000-000000000000"}, argument, ""},
-		{"lock that is gone", request{method: "DELETE", path: "/devices/d/messages/deviceBound/00000000-0000-0000-0000-000000000001"}, causeway.DeviceMessageLockLost, ""},
-		{"receive with a service token", request{method: "GET", path: "/devices/d/messages/deviceBound", header: with("Authorization", token("service"))}, unauthorized, "DeviceConnect"},
 		{"feedback with the token of a device policy", request{method: "GET", path: "/messages/serviceBound/feedback", header: with("Authorization", token("device"))}, unauthorized, "ServiceConnect"},
 		{"feedback with the token of a device", request{method: "GET", path: "/messages/serviceBound/feedback", header: with("Authorization", sas.Sign(hubHost+"/devices/d", deviceKey, "", soon))}, unauthorized, "skn"},
 		{"feedback lock that is none", request{method: "DELETE", path: "/messages/serviceBound/feedback/abc"}, argument, "abc"},
@@ -220,7 +216,6 @@ func badInputs() []badInput {
 		{"feedback lock that is gone", request{method: "DELETE", path: "/messages/serviceBound/feedback/00000000-0000-0000-0000-000000000001"}, causeway.DeviceMessageLockLost, ""},
 		{"feedback lock that is gone, abandoned", request{method: "POST", path: "/messages/serviceBound/feedback/00000000-0000-0000-0000-000000000001/abandon"}, causeway.DeviceMessageLockLost, ""},
 		{"feedback sent to the hub", request{method: "POST", path: "/messages/serviceBound/feedback", body: "[]"}, causeway.GenericMethodNotAllowed, "GET"},
-		{"receive for an unknown device", request{method: "GET", path: "/devices/ghost/messages/deviceBound", header: with("Authorization", token("device"))}, causeway.DeviceNotFound, "ghost"},
 	}
 }
 

@@ -36,7 +36,6 @@ func TestDeviceManagesItsModules(t *testing.T) {
 		t.Errorf("modules: %s", a.body)
 	}
 	ask("DELETE", "/devices/d/modules/m", "").want(204)
-	ask("GET", "/devices/d/messages/deviceBound", "").want(204)
 
 	// Nothing else is open to it.
 	for _, r := range []struct{ method, path string }{

@@ -24,10 +24,5 @@ func Match(method string, u *url.URL) (name, pattern, device, module, lock strin
 	return r.name, r.pattern, p.device, p.module, p.lock, nil
 }
 
-// The pieces that read what clients send.
-var (
-	IfMatch     = ifMatch
-	ParseLock   = parseLock
-	LockText    = lockText
-	ReadMessage = message
-)
+// IfMatch reads what clients send.
+var IfMatch = ifMatch

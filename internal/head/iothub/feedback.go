@@ -6,6 +6,7 @@ import (
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/cloud/outbox"
+	"github.com/causeway-iot/causeway/internal/wire/hubhttp"
 )
 
 // feedbackAddress is what feedback is sent to, in the words of the service.
@@ -24,7 +25,7 @@ func (h *handler) receiveFeedback(c *call) (reply, error) {
 	body := d.Body()
 	h.metrics.MessagesOut.Inc()
 	h.metrics.BytesOut.Add(float64(len(body)))
-	return reply{status: http.StatusOK, etag: lockText(d.Lock), body: body, header: http.Header{
+	return reply{status: http.StatusOK, etag: hubhttp.LockText(d.Lock), body: body, header: http.Header{
 		"iothub-messageid":      {d.ID},
 		"iothub-sequencenumber": {strconv.FormatInt(d.Sequence, 10)},
 		"iothub-enqueuedtime":   {timeZ(d.Enqueued)},

@@ -1,7 +1,6 @@
 package iothub_test
 
 import (
-	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
@@ -37,40 +36,6 @@ func FuzzPath(f *testing.F) {
 		name2, _, device2, module2, lock2, _ := iothub.Match(method, u2)
 		if name2 != name || device2 != device || module2 != module || lock2 != lock {
 			t.Fatalf("%q is %s %q %q %q, %q is %s %q %q %q", path, name, device, module, lock, back, name2, device2, module2, lock2)
-		}
-	})
-}
-
-// FuzzLock: what is read as a lock token is written as the same.
-func FuzzLock(f *testing.F) {
-	f.Add("01234567-89ab-cdef-0123-456789abcdef")
-	f.Add(`"01234567-89AB-cdef-0123-456789abcdef"`)
-	f.Add("")
-	f.Fuzz(func(t *testing.T, s string) {
-		l, ok := iothub.ParseLock(s)
-		if ok && !strings.EqualFold(iothub.LockText(l), strings.Trim(s, `"`)) {
-			t.Fatalf("%q became %q", s, iothub.LockText(l))
-		}
-	})
-}
-
-// FuzzMessageHeader: a message has no more properties than there were headers,
-// and names in lower case.
-func FuzzMessageHeader(f *testing.F) {
-	f.Add("iothub-app-Name", "v", "2024-01-01T00:00:00Z", "full", "W/\"x\"")
-	f.Add("iothub-app-", "v", "1", "NONE", "*")
-	f.Fuzz(func(t *testing.T, name, value, expiry, ack, match string) {
-		h := http.Header{}
-		h.Set(name, value)
-		h.Set("iothub-expiry", expiry)
-		h.Set("iothub-ack", ack)
-		h.Set("If-Match", match)
-		m, err := iothub.ReadMessage(h)
-		if err == nil && len(m.Properties) > 1 {
-			t.Fatalf("%d properties of one header", len(m.Properties))
-		}
-		if got := iothub.IfMatch(h); len(got) > len(match) {
-			t.Fatalf("If-Match %q became %q", match, got)
 		}
 	})
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/causeway-iot/causeway/internal/cloud/registry"
 	"github.com/causeway-iot/causeway/internal/core/auth"
 	"github.com/causeway-iot/causeway/internal/core/twin"
-	"github.com/causeway-iot/causeway/internal/wire/hubjson"
+	"github.com/causeway-iot/causeway/internal/wire/hubhttp"
 )
 
 // live is what is true of an identity now, beside its record.
@@ -55,12 +55,7 @@ func identityTime(t time.Time) string {
 }
 
 // timeZ renders a time with seven digits of fraction, as .NET does.
-func timeZ(t time.Time) string {
-	if t.IsZero() {
-		return "0001-01-01T00:00:00Z"
-	}
-	return t.UTC().Format(hubjson.Ticks)
-}
+func timeZ(t time.Time) string { return hubhttp.Time(t) }
 
 // The shapes below have their members in the order the service sends them. All
 // are always present, but for those marked omitempty or held by a pointer.

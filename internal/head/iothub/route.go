@@ -7,6 +7,7 @@ import (
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/core/auth"
+	"github.com/causeway-iot/causeway/internal/wire/hubhttp"
 )
 
 // route is one operation of the API. Patterns are matched segment by segment:
@@ -31,7 +32,6 @@ const (
 	mayRead  = auth.RegistryRead | auth.RegistryWrite
 	mayWrite = auth.RegistryWrite
 	service  = auth.ServiceConnect
-	device   = auth.DeviceConnect
 )
 
 // routes is the whole API.
@@ -65,10 +65,6 @@ var routes = []route{
 	{name: "sendModuleCommand", method: "POST", pattern: "/devices/{deviceId}/modules/{moduleId}/messages/deviceBound", rights: service, handle: (*handler).sendCommand},
 	{name: "purgeCommands", method: "DELETE", pattern: "/devices/{deviceId}/commands", rights: service, handle: (*handler).purgeCommands},
 
-	{name: "receiveCommand", method: "GET", pattern: "/devices/{deviceId}/messages/deviceBound", rights: device, self: true, handle: (*handler).receiveCommand},
-	{name: "completeCommand", method: "DELETE", pattern: "/devices/{deviceId}/messages/deviceBound/{lockToken}", rights: device, self: true, handle: (*handler).completeCommand},
-	{name: "abandonCommand", method: "POST", pattern: "/devices/{deviceId}/messages/deviceBound/{lockToken}/abandon", rights: device, self: true, handle: (*handler).abandonCommand},
-
 	{name: "receiveFeedback", method: "GET", pattern: "/messages/serviceBound/feedback", rights: service, handle: (*handler).receiveFeedback},
 	{name: "completeFeedback", method: "DELETE", pattern: "/messages/serviceBound/feedback/{lockToken}", rights: service, handle: (*handler).completeFeedback},
 	{name: "abandonFeedback", method: "POST", pattern: "/messages/serviceBound/feedback/{lockToken}/abandon", rights: service, handle: (*handler).abandonFeedback},
@@ -90,7 +86,7 @@ type params struct{ device, module, lock string }
 // method, r is nil and allow lists the methods it has. A path with an escape
 // that cannot be decoded matches nothing.
 func match(method string, u *url.URL) (r *route, p params, allow []string) {
-	segments, ok := split(u)
+	segments, ok := hubhttp.Split(u)
 	if !ok {
 		return nil, p, nil
 	}
@@ -105,24 +101,6 @@ func match(method string, u *url.URL) (r *route, p params, allow []string) {
 		allow = append(allow, routes[i].method)
 	}
 	return nil, p, allow
-}
-
-// maxSegments is one more than the longest pattern has.
-const maxSegments = 8
-
-// split takes the path apart at its real slashes and decodes each segment once,
-// so that %2F stays inside an id. One trailing slash is ignored.
-func split(u *url.URL) ([]string, bool) {
-	path := strings.TrimSuffix(strings.TrimPrefix(u.EscapedPath(), "/"), "/")
-	segments := strings.SplitN(path, "/", maxSegments)
-	for i, s := range segments {
-		d, err := url.PathUnescape(s)
-		if err != nil || d == "" {
-			return nil, false
-		}
-		segments[i] = d
-	}
-	return segments, true
 }
 
 func matchPattern(pattern, segments []string) (p params, ok bool) {

@@ -18,6 +18,7 @@ import (
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/cloud/registry"
 	"github.com/causeway-iot/causeway/internal/obs"
+	"github.com/causeway-iot/causeway/internal/wire/hubhttp"
 	"github.com/causeway-iot/causeway/internal/wire/hubjson"
 	"github.com/causeway-iot/causeway/internal/wire/sas"
 )
@@ -111,7 +112,7 @@ func (h *handler) dispatch(c *call, allow []string) (reply, error) {
 			"IoT hub not found: no hub answers to the host name %q", clip(c.host))
 	}
 	c.hub, c.id = hub, c.params.identity(hub.Name())
-	if err := checkVersion(c.r); err != nil {
+	if err := hubhttp.CheckVersion(c.r); err != nil {
 		return reply{}, err
 	}
 	if err := checkIDs(c.id); err != nil {
@@ -134,40 +135,6 @@ func checkIDs(id causeway.Identity) error {
 		}
 	}
 	return nil
-}
-
-// oldestVersion is the first published version of the API.
-const oldestVersion = "2016-02-03"
-
-// checkVersion accepts any date from the first version on, with or without a
-// suffix such as -preview: what clients send goes from 2016 to years ahead.
-func checkVersion(r *http.Request) error {
-	v := r.URL.Query().Get("api-version")
-	if v == "" {
-		return causeway.Errorf(causeway.InvalidProtocolVersion, "iothub.version",
-			"the query parameter api-version is missing, give a date such as api-version=2021-04-12")
-	}
-	date := v
-	if len(v) > len(time.DateOnly) {
-		date = v[:len(time.DateOnly)]
-		if suffix := v[len(time.DateOnly):]; suffix[0] != '-' || len(suffix) > 32 || !isWord(suffix[1:]) {
-			date = ""
-		}
-	}
-	if _, err := time.Parse(time.DateOnly, date); err != nil || date < oldestVersion {
-		return causeway.Errorf(causeway.InvalidProtocolVersion, "iothub.version",
-			"api-version %q is not a date from %s on, such as 2021-04-12", clip(v), oldestVersion)
-	}
-	return nil
-}
-
-func isWord(s string) bool {
-	for i := 0; i < len(s); i++ {
-		if c := s[i] | 0x20; (c < 'a' || c > 'z') && (s[i] < '0' || s[i] > '9') && s[i] != '-' {
-			return false
-		}
-	}
-	return s != ""
 }
 
 // write sends a reply.
@@ -261,10 +228,4 @@ func newRequestID() string {
 }
 
 // clip shortens text of a client that is repeated in a message or a log line.
-func clip(s string) string {
-	const most = 200
-	if len(s) > most {
-		s = strings.ToValidUTF8(s[:most], "") + "…"
-	}
-	return s
-}
+func clip(s string) string { return hubhttp.Clip(s) }

@@ -1,6 +1,7 @@
 // Package iothub is the head that speaks the service REST API of IoT Hub:
 // identities, twins, direct methods, cloud-to-device messages with the feedback
-// on them, and their receipt by devices over HTTP.
+// on them. Devices have a head of their own, but for an edge device that manages
+// its module identities here.
 //
 // It translates: paths, headers and JSON to calls of the registry, the command
 // queues and the hubs, and errors of the catalogue to the two forms of error
@@ -65,8 +66,6 @@ type Registry interface {
 // Commands is what this head asks of c2d.Service; see there.
 type Commands interface {
 	Enqueue(ctx context.Context, id causeway.Identity, m causeway.Message, generationID string) error
-	Receive(ctx context.Context, id causeway.Identity) (m causeway.Message, ok bool, err error)
-	Settle(ctx context.Context, id causeway.Identity, lock causeway.LockToken, o causeway.Outcome) error
 	Purge(ctx context.Context, id causeway.Identity) (n int, err error)
 	Depth(ctx context.Context, id causeway.Identity) (int, error)
 }

@@ -118,29 +118,6 @@ func TestLongMethod(t *testing.T) {
 	})
 }
 
-// TestHeadersOnTheWire holds header names to the spelling of the service, which
-// some clients compare with case.
-func TestHeadersOnTheWire(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		w.put("/devices/d", `{}`).want(200)
-		w.post("/devices/d/messages/deviceBound", "x", "iothub-app-a", "1", "iothub-contenttype", "text/plain").want(204)
-		conn := w.serve(t)
-		if _, err := io.WriteString(conn, requestLine("GET", "/devices/d/messages/deviceBound", "Connection: close\r\n")); err != nil {
-			t.Fatal(err)
-		}
-		wire, err := io.ReadAll(conn)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, name := range []string{"ETag: \"", "iothub-sequencenumber: ", "iothub-app-a: 1", "ContentType: text/plain", "Content-Length: 1\r\n"} {
-			if !strings.Contains(string(wire), "\r\n"+name) {
-				t.Errorf("no %q in\n%s", name, wire)
-			}
-		}
-	})
-}
-
 // TestSeenFromOutside shows metrics, spans and log lines of requests.
 func TestSeenFromOutside(t *testing.T) {
 	w := newWorld(t)

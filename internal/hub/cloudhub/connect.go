@@ -99,17 +99,42 @@ func (a *admission) same(b *admission) bool {
 // authenticate decides about cred by the registry's present state. An unknown
 // identity and a bad proof give the same answer.
 func (h *Hub) authenticate(ctx context.Context, cred causeway.Credential) (admission, error) {
+	now := time.Now()
 	a, device, err := h.look(ctx, cred.Identity)
 	if err != nil {
-		return a, err
+		return a, h.unknown(now, cred, err)
 	}
-	now := time.Now()
-	a.method, err = auth.Device(now, cred, a.record.Subject(device), h.Realm())
+	a.method, err = prove(now, cred, a.record.Subject(device), h.Realm())
 	if err != nil {
 		return a, err
 	}
 	a.expires = sessionEnd(now, a.method)
 	return a, nil
+}
+
+// prove decides whether cred is of s, for what it is about.
+func prove(now time.Time, cred causeway.Credential, s auth.Subject, r auth.Realm) (causeway.AuthMethod, error) {
+	if cred.Path == "" {
+		return auth.Device(now, cred, s, r)
+	}
+	return auth.DeviceRequest(now, cred, cred.Path, s, r)
+}
+
+// unknown returns what a client is told whose identity does not exist. Who makes
+// a single request with the token of a policy may know: the policy vouches for
+// every identity.
+func (h *Hub) unknown(now time.Time, cred causeway.Credential, err error) error {
+	if cred.Path == "" || !errors.Is(err, auth.ErrUnknown) {
+		return err
+	}
+	nobody := auth.Subject{ID: cred.Identity, Type: auth.None}
+	if _, refused := prove(now, cred, nobody, h.Realm()); refused != nil {
+		return err
+	}
+	if cred.Identity.IsModule() {
+		return causeway.Errorf(causeway.ModuleNotFound, "cloudhub.Connect", "the module %q does not exist", cred.Identity)
+	}
+	return causeway.Errorf(causeway.DeviceNotFound, "cloudhub.Connect", "the device %q does not exist", cred.Identity)
 }
 
 // sessionEnd returns when a session that is opened now by m ends: with its

@@ -33,8 +33,6 @@ import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.atomic.AtomicReference;
-import org.junit.jupiter.api.Disabled;
-import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
@@ -313,13 +311,5 @@ class DeviceTest {
       }
       World.events(d.getDeviceId(), l -> sent.stream().allMatch(b -> l.stream().anyMatch(e -> b.equals(World.text(e, "body")))));
     });
-  }
-
-  @Test
-  @Disabled("a hub has no HTTPS telemetry yet; it is part of the HTTPS device head")
-  void https() throws Exception {
-    Device d = World.createDevice("javahttps");
-    open(World.device(d, IotHubClientProtocol.HTTPS), c -> c.sendEvent(new Message("x")));
-    World.events(d.getDeviceId(), 1);
   }
 }
