@@ -2,6 +2,7 @@ package bulk
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"github.com/causeway-iot/causeway"
@@ -84,12 +85,18 @@ func (b *Identity) Record(old registry.Record) (registry.Record, error) {
 }
 
 // scopes sets the scopes of a device. A leaf has its parent under two names:
-// one that is cleared takes the other along unless that is given too.
+// one that is cleared takes the other along, unless that is given too and is
+// not what it was.
 func (b *Identity) scopes(r *registry.Record) {
+	read := r.ParentScopes
+	cleared := b.DeviceScope.set && b.DeviceScope.value == "" && !r.Edge
 	if b.DeviceScope.set {
 		r.DeviceScope = b.DeviceScope.value
-		if r.DeviceScope == "" && !r.Edge {
-			r.ParentScopes = nil
+	}
+	if cleared {
+		r.ParentScopes = nil
+		if b.ParentScopes != nil && slices.Equal(*b.ParentScopes, read) {
+			return // az clears the one and sends the other back as it was read
 		}
 	}
 	if b.ParentScopes != nil {

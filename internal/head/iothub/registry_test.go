@@ -107,7 +107,10 @@ func TestEdgeAndParents(t *testing.T) {
 	if leaf.json("parentScopes").([]any)[0] != scope {
 		t.Errorf("leaf: %s", leaf.body)
 	}
-	for _, body := range []string{`{"parentScopes":[]}`, `{"deviceScope":""}`, `{"deviceScope":null,"parentScopes":[]}`} {
+	for _, body := range []string{
+		`{"parentScopes":[]}`, `{"deviceScope":""}`, `{"deviceScope":null,"parentScopes":[]}`,
+		`{"deviceScope":"","parentScopes":["` + scope + `"]}`, // as az does: the other one as it was read
+	} {
 		w.put("/devices/leaf", `{"deviceScope":"`+scope+`"}`, "If-Match", "*").want(200)
 		free := w.put("/devices/leaf", body, "If-Match", "*").want(200)
 		if free.json("deviceScope") != nil || free.json("parentScopes") != nil {
