@@ -18,6 +18,29 @@ const document = "../../docs/bad-input.md"
 // documented is a test that the document names: function, slash, row.
 var documented = regexp.MustCompile("\\[`((?:Test|Fuzz)[^`/]*)(?:/([^`]*))?`\\]\\(([^)]+_test\\.go)\\)")
 
+// pythonTest is a test of Python: class, method, file.
+var pythonTest = regexp.MustCompile("\\[`(\\w+)\\.(test_\\w+)`\\]\\(([^)]+\\.py)\\)")
+
+// checkPython returns what is wrong with the tests of Python that a document
+// names, and how many there are.
+func checkPython(dir, text string) (wrong []string, named int) {
+	for i, line := range strings.Split(text, "\n") {
+		for _, m := range pythonTest.FindAllStringSubmatch(line, -1) {
+			named++
+			b, err := os.ReadFile(filepath.Join(dir, m[3]))
+			if err != nil {
+				wrong = append(wrong, fmt.Sprintf("line %d: %v", i+1, err))
+			}
+			_, class, ok := strings.Cut("\n"+string(b), "\nclass "+m[1]+"(")
+			class, _, _ = strings.Cut(class, "\nclass ")
+			if !ok || !strings.Contains(class, "def "+m[2]+"(") {
+				wrong = append(wrong, fmt.Sprintf("line %d: %s has no %s.%s", i+1, m[3], m[1], m[2]))
+			}
+		}
+	}
+	return wrong, named
+}
+
 // source is what the document can name of one file.
 type source struct {
 	functions map[string]map[string]bool // with the strings in them
@@ -156,6 +179,40 @@ func TestMatrix(t *testing.T) {
 	if len(named) < 50 {
 		t.Errorf("the document names %d tests only", len(named))
 	}
+	for _, w := range worksUnshown(string(text)) {
+		t.Error(w)
+	}
+}
+
+// worksUnshown returns the rows of a matrix that say that something works and
+// link to nothing.
+func worksUnshown(text string) (wrong []string) {
+	for i, line := range strings.Split(text, "\n") {
+		cells := strings.Split(strings.Trim(line, "| "), " | ")
+		if len(cells) != 4 || cells[1] != "works" && cells[1] != "partly" {
+			continue
+		}
+		if !strings.Contains(cells[3], "](") {
+			wrong = append(wrong, fmt.Sprintf("line %d: nothing shows that it works: %s", i+1, line))
+		}
+	}
+	return wrong
+}
+
+// TestCommandLine holds docs/compat/az.md to the tests it names.
+func TestCommandLine(t *testing.T) {
+	const matrix = "../../docs/compat/az.md"
+	text, err := os.ReadFile(matrix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrong, named := checkPython(filepath.Dir(matrix), string(text))
+	for _, w := range append(wrong, worksUnshown(string(text))...) {
+		t.Error(w)
+	}
+	if named < 15 {
+		t.Errorf("the document names %d tests only", named)
+	}
 }
 
 // TestCheck shows that the check of the document can fail.
@@ -174,5 +231,20 @@ func TestCheck(t *testing.T) {
 		if got := strings.Join(wrong, "; "); (got == "") != (want == "") || !strings.Contains(got, want) {
 			t.Errorf("%s: %q, want %q", line, got, want)
 		}
+	}
+	const python = "../interop/python/test_az.py"
+	for line, want := range map[string]string{
+		"[`Identities.test_parents`](" + python + ")": "",
+		"[`Twins.test_parents`](" + python + ")":      "has no Twins.test_parents",
+		"[`Gone.test_parents`](" + python + ")":       "has no Gone",
+		"[`Twins.test_parents`](gone.py)":             "no such file",
+	} {
+		wrong, _ := checkPython(".", line)
+		if got := strings.Join(wrong, "; "); (got == "") != (want == "") || !strings.Contains(got, want) {
+			t.Errorf("%s: %q, want %q", line, got, want)
+		}
+	}
+	if len(worksUnshown("| x | works | y | – |")) != 1 || len(worksUnshown("| x | works | y | [z](f) |\n| x | not yet | y | – |")) != 0 {
+		t.Error("rows that show nothing")
 	}
 }

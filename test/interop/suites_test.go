@@ -96,6 +96,10 @@ func pythonSDKs(t *testing.T, w world) {
 			t.Parallel()
 			python(t, "test_registry", "test_bulk", "test_commands")
 		})
+		t.Run("az", func(t *testing.T) {
+			t.Parallel()
+			python(t, "test_az")
+		})
 	})
 	t.Run("devices", func(t *testing.T) { python(t, "test_device") })
 }

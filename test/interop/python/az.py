@@ -1,0 +1,336 @@
+"""What `az iot` sends to a hub with --login.
+
+The extension azure-iot of the Azure CLI is not in a package registry, so it cannot
+be installed here. Its data plane is thin: a client generated from IoT Hub's API
+description, which azure-iot-hub contains too, plain AMQP by uamqp and
+azure-eventhub, and azure-iot-device. Here are its requests, made with those
+clients: the same operations with the same arguments and headers, tokens and
+addresses of the same form. Methods are named after commands and return JSON."""
+
+import base64
+import hashlib
+import hmac
+import json
+import logging
+import os
+import time
+import urllib.parse
+import uuid
+from collections import namedtuple
+
+import certifi
+import requests
+from azure.iot.hub.protocol import models
+from azure.iot.hub.protocol.iot_hub_gateway_service_ap_is import IotHubGatewayServiceAPIs
+from msrest.authentication import Authentication
+
+import world
+
+# Nothing tells the CLI's clients whom to trust: REST goes by REQUESTS_CA_BUNDLE,
+# devices by OpenSSL's SSL_CERT_FILE, and AMQP by certifi's bundle, where those who
+# have an authority of their own must add it.
+os.environ["SSL_CERT_FILE"] = world.CA_FILE
+certifi.where = lambda: world.CA_FILE
+
+import uamqp  # noqa: E402
+from azure.eventhub import EventHubConsumerClient  # noqa: E402
+from azure.eventhub._pyamqp import ReceiveClient  # noqa: E402
+from azure.eventhub._pyamqp.authentication import _CBSAuth  # noqa: E402
+from azure.eventhub._pyamqp.error import AMQPLinkRedirect  # noqa: E402
+
+AccessToken = namedtuple("AccessToken", ["token", "expires_on"])
+
+
+def token(uri, key, policy=None, duration=3600):
+    """A token as the CLI writes it: members in this order, each encoded once."""
+    expiry = int(time.time() + duration)
+    text = f"{urllib.parse.quote_plus(uri)}\n{expiry}"
+    mac = hmac.new(base64.b64decode(key), text.encode(), hashlib.sha256).digest()
+    members = {"sr": uri, "sig": base64.b64encode(mac), "se": str(expiry)}
+    if policy:
+        members["skn"] = policy
+    return "SharedAccessSignature " + urllib.parse.urlencode(members)
+
+
+class _Signed(Authentication):
+    def __init__(self, *args):
+        self.args = args
+
+    def signed_session(self, session=None):
+        session = session or super().signed_session()
+        session.headers["Authorization"] = token(*self.args, duration=600)
+        return session
+
+
+logging.getLogger("msrest").setLevel("ERROR")  # it warns of times that have no zone
+
+
+def _json(raw):
+    return raw.response.json() if raw.response.content else None
+
+
+def _match(entity):
+    return {"If-Match": f'"{entity["etag"]}"'}
+
+
+class Az:
+    """The commands, with the connection string of a hub."""
+
+    def __init__(self, login):
+        p = dict(x.split("=", 1) for x in login.split(";"))
+        self.host, self.policy, self.key = p["HostName"], p["SharedAccessKeyName"], p["SharedAccessKey"]
+        self.sdk = IotHubGatewayServiceAPIs(_Signed(self.host, self.key, self.policy), base_url=f"https://{self.host}")
+
+    # iot hub query
+
+    def query(self, command, top=None):
+        headers = {"Cache-Control": "no-cache, must-revalidate"}
+        if top:
+            headers["x-ms-max-item-count"] = str(top)
+        out = []
+        while True:
+            r = self.sdk.query.get_twins(models.QuerySpecification(query=command), custom_headers=headers, raw=True)
+            out.extend(r.response.json())
+            following = r.response.headers.get("x-ms-continuation")
+            if not following or top and len(out) >= top:
+                return out[:top] if top else out
+            if top:
+                headers["x-ms-max-item-count"] = str(top - len(out))
+            headers["x-ms-continuation"] = following
+
+    # iot hub device-identity
+
+    def device_create(self, device_id, edge_enabled=False, auth=None, status="enabled", status_reason=None, scope=None):
+        device = models.Device(
+            device_id=device_id,
+            authentication=auth or models.AuthenticationMechanism(symmetric_key=models.SymmetricKey(), type="sas"),
+            capabilities=models.DeviceCapabilities(iot_edge=edge_enabled),
+            status=status,
+            status_reason=status_reason,
+            device_scope=scope,
+        )
+        return _json(self.sdk.devices.create_or_update_identity(device_id, device, raw=True))
+
+    def device_show(self, device_id):
+        device = _json(self.sdk.devices.get_identity(device_id, raw=True))
+        device["hub"] = self.host
+        return device
+
+    def device_update(self, device):
+        """The whole device goes back as it was shown, `hub` included."""
+        headers = _match(device)
+        return _json(self.sdk.devices.create_or_update_identity(device["deviceId"], device, custom_headers=headers, raw=True))
+
+    def device_delete(self, device_id):
+        self.sdk.devices.delete_identity(device_id, custom_headers=_match(self.device_show(device_id)))
+
+    def renew_key(self, policy_key, *ids):
+        """device-identity and module-identity renew-key: the client has no operation for it."""
+        body = {"policyKey": policy_key, "devices": [{"id": d, "moduleId": m} if m else {"id": d} for d, m in ids]}
+        r = self._rest("POST", "/devices/keys/regenerate", json=body)
+        r.raise_for_status()
+        return r.json()
+
+    def parent_set(self, device_id, parent_id):
+        child, parent = self.device_show(device_id), self.device_show(parent_id)
+        if child["capabilities"]["iotEdge"]:
+            child["parentScopes"] = [parent["deviceScope"]]
+        else:
+            child["deviceScope"] = parent["deviceScope"]
+        return self.device_update(child)
+
+    def parent_show(self, device_id):
+        child = self.device_show(device_id)
+        scopes = child.get("parentScopes") or [child["deviceScope"]]
+        return self.device_show(scopes[0][len("ms-azure-iot-edge://") : scopes[0].rindex("-")])
+
+    def children_list(self, device_id):
+        scope = self.device_show(device_id)["deviceScope"]
+        return self.query(f"select * from devices where array_contains(parentScopes, '{scope}')")
+
+    def children_remove(self, device_id):
+        child = self.device_show(device_id)
+        if child["capabilities"]["iotEdge"]:
+            child["parentScopes"] = []
+        else:
+            child["deviceScope"] = ""
+        return self.device_update(child)
+
+    def connection_string(self, entity, key_type="primary"):
+        ids = f"DeviceId={entity['deviceId']}"
+        if entity.get("moduleId"):
+            ids += f";ModuleId={entity['moduleId']}"
+        return f"HostName={self.host};{ids};SharedAccessKey={entity['authentication']['symmetricKey'][key_type + 'Key']}"
+
+    # iot hub module-identity
+
+    def module_create(self, device_id, module_id):
+        module = models.Module(
+            module_id=module_id,
+            device_id=device_id,
+            authentication=models.AuthenticationMechanism(symmetric_key=models.SymmetricKey(), type="sas"),
+        )
+        return _json(self.sdk.modules.create_or_update_identity(device_id, module_id, module, raw=True))
+
+    def module_show(self, device_id, module_id):
+        module = _json(self.sdk.modules.get_identity(device_id, module_id, raw=True))
+        module["hub"] = self.host
+        return module
+
+    def module_list(self, device_id):
+        return _json(self.sdk.modules.get_modules_on_device(device_id, raw=True))
+
+    def module_update(self, module):
+        ids, headers = (module["deviceId"], module["moduleId"]), _match(module)
+        return _json(self.sdk.modules.create_or_update_identity(*ids, module, custom_headers=headers, raw=True))
+
+    def module_delete(self, device_id, module_id):
+        headers = _match(self.module_show(device_id, module_id))
+        self.sdk.modules.delete_identity(device_id, module_id, custom_headers=headers)
+
+    # iot hub device-twin, iot hub module-twin
+
+    def _twins(self, ids):
+        return self.sdk.modules if len(ids) == 2 else self.sdk.devices
+
+    def twin_show(self, *ids):
+        return _json(self._twins(ids).get_twin(*ids, raw=True))
+
+    def twin_update(self, *ids, desired=None, tags=None, etag="*"):
+        patch = {}
+        if desired is not None:
+            patch["properties"] = {"desired": desired}
+        if tags is not None:
+            patch["tags"] = tags
+        return _json(self._twins(ids).update_twin(*ids, patch, custom_headers={"If-Match": f'"{etag}"'}, raw=True))
+
+    def twin_replace(self, *ids, twin):
+        headers = _match(self.twin_show(*ids))
+        return _json(self._twins(ids).replace_twin(*ids, twin, custom_headers=headers, raw=True))
+
+    # iot hub invoke-device-method, invoke-module-method
+
+    def invoke(self, *ids, name, payload=None, timeout=30):
+        method = models.CloudToDeviceMethod(
+            method_name=name,
+            payload={} if payload is None else payload,
+            response_timeout_in_seconds=timeout,
+            connect_timeout_in_seconds=timeout,
+        )
+        return _json(self._twins(ids).invoke_method(*ids, method, timeout=timeout, raw=True))
+
+    # iot device c2d-message
+
+    def _rest(self, method, path, **options):
+        """A request that the client above has no operation for, with the token of the hub or of one device."""
+        uri = self.host + options.pop("resource", "")
+        headers = {"Authorization": token(uri, self.key, self.policy, 600), **options.pop("headers", {})}
+        query = {"api-version": "2021-04-12", **options.pop("params", {})}
+        return requests.request(method, f"https://{self.host}{path}", params=query, headers=headers, timeout=60, **options)
+
+    def _device(self, method, device_id, path, **options):
+        """Commands in a device's place: a token for the device, with the policy's key."""
+        resource = f"/devices/{device_id}"
+        return self._rest(method, resource + path, resource=resource, **options)
+
+    def _amqps(self, operation):
+        user = f"{self.policy}@sas.root.{self.host.split('.')[0]}"
+        secret = token(self.host, self.key, self.policy, 360)
+        quote = urllib.parse.quote_plus
+        return f"amqps://{quote(user)}:{quote(secret)}@{self.host}{operation}"
+
+    def c2d_send(self, device_id, data, ack=None, properties=None, message_id=None, **system):
+        props = uamqp.message.MessageProperties()
+        props.to = f"/devices/{device_id}/messages/devicebound"
+        props.message_id = message_id or str(uuid.uuid4())
+        props.content_encoding = "utf-8"
+        for name, value in system.items():
+            setattr(props, name, value)
+        message = uamqp.Message(
+            body=data.encode(), properties=props, application_properties={**(properties or {}), "iothub-ack": ack or "none"}
+        )
+        client = uamqp.SendClient(target=self._amqps("/messages/devicebound"), client_name=f"az/{uuid.uuid4()}")
+        client.queue_message(message)
+        if any(s == uamqp.constants.MessageState.SendFailed for s in client.send_all_messages()):
+            raise AssertionError("the message was not taken")
+        return props.message_id.decode() if isinstance(props.message_id, bytes) else props.message_id
+
+    def c2d_receive(self, device_id, lock_timeout=60):
+        r = self._device("GET", device_id, "/messages/deviceBound", headers={"IotHub-MessageLockTimeout": str(lock_timeout)})
+        if r.status_code == 204:
+            return None
+        r.raise_for_status()
+        app = {k.lower()[len("iothub-app-") :]: v for k, v in r.headers.items() if k.lower().startswith("iothub-app-")}
+        system = {k.lower(): v for k, v in r.headers.items() if k.lower().startswith("iothub-") and not k.lower().startswith("iothub-app-")}
+        data = r.content.decode(r.headers.get("content-encoding", "utf-8"))
+        return {"etag": r.headers["etag"].strip('"'), "data": data, "app": app, "system": system}
+
+    def c2d_settle(self, device_id, etag, how):
+        path = f"/messages/deviceBound/{etag}"
+        if how == "abandon":
+            r = self._device("POST", device_id, path + "/abandon")
+        else:
+            r = self._device("DELETE", device_id, path, params={"reject": ""} if how == "reject" else {})
+        return r.status_code
+
+    def c2d_purge(self, device_id):
+        return _json(self.sdk.cloud_to_device_messages.purge_cloud_to_device_message_queue(device_id, raw=True))
+
+    # iot hub monitor-feedback
+
+    def monitor_feedback(self, wait_on_id):
+        client = uamqp.ReceiveClient(source=self._amqps("/messages/servicebound/feedback"), client_name=f"az/{uuid.uuid4()}", timeout=30000)
+        try:
+            for message in client.receive_messages_iter():
+                for record in json.loads(next(message.get_data())):
+                    if record["originalMessageId"] == wait_on_id:
+                        message.accept()
+                        return record
+        finally:
+            client.close()
+        raise AssertionError(f"no feedback of {wait_on_id}")
+
+    # iot hub monitor-events
+
+    def events_endpoint(self):
+        """Where the hub says that its events are, and under which name."""
+        source = f"amqps://{self.host}/messages/events/$management"
+        auth = _CBSAuth(
+            uri=source,
+            audience=self.host,
+            token_type=b"servicebus.windows.net:sastoken",
+            get_token=lambda: AccessToken(token(self.host, self.key, self.policy, 360), time.time() + 360),
+            expires_in=360,
+        )
+        client = ReceiveClient(hostname=self.host, source=source, auth=auth, network_trace=False, timeout=30000, prefetch=1)
+        try:
+            client.open()
+            client.receive_message_batch(max_batch_size=1, timeout=5000)
+        except AMQPLinkRedirect as redirect:
+            host = redirect.info.get(b"hostname") or redirect.info.get("hostname")
+            address = redirect.info.get(b"address") or redirect.info.get("address")
+            path = address.decode().replace("amqps://", "").split("/", 1)[1]
+            return host.decode(), path.removesuffix("/$management")
+        finally:
+            client.close()
+        raise AssertionError("the hub did not redirect")
+
+    def monitor_events(self, enough, since, consumer_group="$Default", timeout=20):
+        """Read the events from a time on until enough(list) holds."""
+        host, path = self.events_endpoint()
+        text = f"Endpoint=sb://{host}/;SharedAccessKeyName={self.policy};SharedAccessKey={self.key};EntityPath={path}"
+        seen = []
+        client = EventHubConsumerClient.from_connection_string(text, consumer_group=consumer_group, eventhub_name=path)
+        deadline = time.monotonic() + timeout
+
+        def on_event(_, event):
+            if event is not None:
+                seen.append(event)
+            if enough(seen) or time.monotonic() > deadline:
+                client.close()
+
+        with client:
+            client.receive(on_event, starting_position=since, max_wait_time=1)
+        if not enough(seen):
+            raise AssertionError(f"{len(seen)} events, and not the one that was sent")
+        return seen

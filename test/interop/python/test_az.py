@@ -1,0 +1,239 @@
+"""The data plane of the Azure CLI, `az iot … --login`: see az.py."""
+
+import json
+import threading
+import unittest
+from datetime import datetime, timezone
+
+from azure.iot.device import IoTHubDeviceClient, IoTHubModuleClient, Message, MethodResponse
+from azure.iot.hub.protocol import models
+from msrest.exceptions import HttpOperationError
+
+import az
+import world
+
+OWNER = az.Az(world.OWNER)
+
+
+class Case(unittest.TestCase):
+    def device(self, **options):
+        d = OWNER.device_create(world.unique("az"), **options)
+        self.addCleanup(self.forget, d["deviceId"])
+        return d["deviceId"]
+
+    def forget(self, device_id):
+        try:
+            OWNER.device_delete(device_id)
+        except HttpOperationError:
+            pass  # the case has deleted it
+
+    def status(self, code, fn, *args, **kwargs):
+        with self.assertRaises(HttpOperationError) as caught:
+            fn(*args, **kwargs)
+        self.assertEqual(caught.exception.response.status_code, code, caught.exception)
+        # The CLI shows this member, and calls the error unknown without it.
+        self.assertTrue(json.loads(caught.exception.response.text)["Message"])
+
+
+class Identities(Case):
+    def test_device_identity(self):
+        created = OWNER.device_create(world.unique("az"), status="disabled", status_reason="not yet")
+        d = created["deviceId"]
+        shown = OWNER.device_show(d)
+        self.assertEqual({**created, "hub": world.HOST}, shown)
+        shown["status"], shown["statusReason"] = "enabled", ""
+        updated = OWNER.device_update(shown)
+        self.assertEqual((updated["status"], updated["statusReason"]), ("enabled", None))
+        self.assertEqual(updated["authentication"], created["authentication"])
+        self.status(412, OWNER.device_update, shown)
+        self.assertEqual(
+            OWNER.connection_string(shown),
+            f"HostName={world.HOST};DeviceId={d};SharedAccessKey={created['authentication']['symmetricKey']['primaryKey']}",
+        )
+        OWNER.device_delete(d)
+        self.status(404, OWNER.device_show, d)
+
+    def test_device_identity_x509(self):
+        mine = models.AuthenticationMechanism(
+            x509_thumbprint=models.X509Thumbprint(primary_thumbprint="AB" * 20, secondary_thumbprint="CD" * 20), type="selfSigned"
+        )
+        d = OWNER.device_show(self.device(auth=mine))
+        self.assertEqual(d["authentication"]["x509Thumbprint"]["primaryThumbprint"], "AB" * 20)
+        d = OWNER.device_show(self.device(auth=models.AuthenticationMechanism(type="certificateAuthority")))
+        self.assertEqual(d["authentication"]["type"], "certificateAuthority")
+        # device-identity update --auth-method changes the type.
+        d["authentication"] = {"type": "sas", "symmetricKey": {"primaryKey": "", "secondaryKey": ""}}
+        self.assertTrue(OWNER.device_update(d)["authentication"]["symmetricKey"]["primaryKey"])
+
+    def test_renew_key(self):
+        d = self.device()
+        OWNER.module_create(d, "m")
+        keys = OWNER.device_show(d)["authentication"]["symmetricKey"]
+        swapped = OWNER.renew_key("swap", (d, None))
+        self.assertEqual(swapped["rotatedKeys"][0]["primaryKey"], keys["secondaryKey"])
+        OWNER.renew_key("primary", (d, None), (d, "m"))
+        after = OWNER.device_show(d)["authentication"]["symmetricKey"]
+        self.assertEqual(after["secondaryKey"], keys["primaryKey"])
+        self.assertNotIn(after["primaryKey"], keys.values())
+
+    def test_parents(self):
+        edge, lower, leaf = self.device(edge_enabled=True), self.device(edge_enabled=True), self.device()
+        scope = OWNER.device_show(edge)["deviceScope"]
+        child = OWNER.parent_set(leaf, edge)
+        self.assertEqual((child["deviceScope"], child["parentScopes"]), (scope, [scope]))
+        child = OWNER.parent_set(lower, edge)
+        self.assertEqual(child["parentScopes"], [scope])
+        self.assertNotEqual(child["deviceScope"], scope)
+        for d in (leaf, lower):
+            self.assertEqual(OWNER.parent_show(d)["deviceId"], edge)
+        self.assertEqual(OWNER.children_remove(leaf).get("deviceScope") or "", "")
+        self.assertFalse(OWNER.children_remove(lower).get("parentScopes"))
+        self.assertEqual(OWNER.device_show(self.device(scope=scope))["parentScopes"], [scope])
+
+    def test_module_identity(self):
+        d = self.device()
+        m = OWNER.module_create(d, "one")
+        shown = OWNER.module_show(d, "one")
+        self.assertEqual({**m, "hub": world.HOST}, shown)
+        shown["managedBy"] = "me"
+        self.assertEqual(OWNER.module_update(shown)["managedBy"], "me")
+        self.status(412, OWNER.module_update, shown)
+        self.assertEqual([x["moduleId"] for x in OWNER.module_list(d)], ["one"])
+        self.assertIn(f"DeviceId={d};ModuleId=one;", OWNER.connection_string(shown, "secondary"))
+        OWNER.module_delete(d, "one")
+        self.status(404, OWNER.module_show, d, "one")
+
+
+class Twins(Case):
+    def check(self, *ids):
+        self.assertEqual(OWNER.twin_show(*ids)["deviceId"], ids[0])
+        twin = OWNER.twin_update(*ids, desired={"a": {"b": 1}}, tags={"city": "Ulm"})
+        self.assertEqual((twin["tags"], twin["properties"]["desired"]["a"]), ({"city": "Ulm"}, {"b": 1}))
+        # As `--set` and `--remove` do: the twin goes back as it was shown, with its etag.
+        self.status(412, OWNER.twin_update, *ids, tags={}, etag="AAAAAAAAAAE=")
+        replaced = OWNER.twin_replace(*ids, twin={"tags": {"x": 1}, "properties": {"desired": {"c": 2}}})
+        self.assertEqual(replaced["tags"], {"x": 1})
+        self.assertNotIn("a", replaced["properties"]["desired"])
+
+    def test_device_twin(self):
+        self.check(self.device())
+
+    def test_module_twin(self):
+        d = self.device()
+        OWNER.module_create(d, "m")
+        self.check(d, "m")
+
+
+class Devices(Case):
+    """Commands that play a device, or need one."""
+
+    def connect(self, entity, kind=IoTHubDeviceClient):
+        client = kind.create_from_connection_string(OWNER.connection_string(entity), websockets=True)
+        self.addCleanup(client.shutdown)
+        return client
+
+    def echo(self, client):
+        def answer(request):
+            client.send_method_response(MethodResponse.create_from_method_request(request, 200, {"got": request.payload}))
+
+        client.on_method_request_received = answer
+
+    def test_invoke_device_method(self):
+        d = self.device()
+        client = self.connect(OWNER.device_show(d))
+        self.echo(client)
+        self.assertEqual(OWNER.invoke(d, name="reboot"), {"status": 200, "payload": {"got": {}}})
+        self.assertEqual(OWNER.invoke(d, name="set", payload={"a": [1]})["payload"], {"got": {"a": [1]}})
+        self.status(404, OWNER.invoke, self.device(), name="x", timeout=10)
+
+    def test_invoke_module_method(self):
+        d = self.device()
+        client = self.connect(OWNER.module_create(d, "m"), IoTHubModuleClient)
+        self.echo(client)
+        self.assertEqual(OWNER.invoke(d, "m", name="reboot")["status"], 200)
+
+    def test_simulate(self):
+        """iot device simulate and send-d2c-message: MQTT over WebSocket, content type and encoding as properties."""
+        d, since = self.device(), datetime.now(timezone.utc)
+        client = self.connect(OWNER.device_show(d))
+        changed, received = threading.Event(), threading.Event()
+
+        def patch(p):
+            client.patch_twin_reported_properties({k: v for k, v in p.items() if not k.startswith("$")})
+            changed.set()
+
+        client.on_twin_desired_properties_patch_received = patch
+        client.on_message_received = lambda m: received.set()
+        message = Message(json.dumps({"n": 1}))
+        message.custom_properties = {"$.ct": "application/json", "$.ce": "utf-8", "k": "v"}
+        client.send_message(message)
+        events = OWNER.monitor_events(lambda seen: any(of(e) == d for e in seen), since)
+        event = next(e for e in events if of(e) == d)
+        self.assertEqual((event.body_as_json(), event.properties[b"k"]), ({"n": 1}, b"v"))
+        self.assertEqual(event.system_properties[b"content-type"], b"application/json")
+        OWNER.twin_update(d, desired={"speed": 3})
+        OWNER.c2d_send(d, "hello")
+        self.assertTrue(changed.wait(20) and received.wait(20))
+        self.assertEqual(OWNER.twin_show(d)["properties"]["reported"]["speed"], 3)
+
+
+def of(event):
+    return event.system_properties[b"iothub-connection-device-id"].decode()
+
+
+class Commands(Case):
+    def test_settle(self):
+        d = self.device()
+        OWNER.c2d_send(d, "größe", properties={"k": "v"}, message_id="m1", correlation_id="c1", user_id=b"u1", content_type="text/plain")
+        got = OWNER.c2d_receive(d)
+        self.assertEqual((got["data"], got["app"]), ("größe", {"k": "v"}))
+        for name, want in {"messageid": "m1", "correlationid": "c1", "userid": "u1", "deliverycount": "0", "to": f"/devices/{d}/messages/devicebound"}.items():
+            self.assertEqual(got["system"]["iothub-" + name].lower(), want.lower(), name)
+        self.assertEqual(OWNER.c2d_settle(d, got["etag"], "abandon"), 204)
+        got = OWNER.c2d_receive(d, lock_timeout=30)
+        self.assertEqual(got["system"]["iothub-deliverycount"], "1")
+        self.assertEqual(OWNER.c2d_settle(d, got["etag"], "complete"), 204)
+        self.assertIsNone(OWNER.c2d_receive(d))
+        self.assertEqual(OWNER.c2d_settle(d, got["etag"], "complete"), 412)
+
+    def test_purge(self):
+        d = self.device()
+        for _ in range(2):
+            OWNER.c2d_send(d, "x")
+        self.assertEqual(OWNER.c2d_purge(d)["totalMessagesPurged"], 2)
+
+    def test_feedback(self):
+        """c2d-message send --wait, which is monitor-feedback until the message is told of."""
+        d = self.device()
+        sent = OWNER.c2d_send(d, "x", ack="full")
+        OWNER.c2d_settle(d, OWNER.c2d_receive(d)["etag"], "reject")
+        record = OWNER.monitor_feedback(sent)
+        self.assertEqual((record["deviceId"], record["statusCode"]), (d, "Rejected"))
+
+    def test_unknown_device(self):
+        with self.assertRaises(AssertionError):
+            OWNER.c2d_send("no-such-device", "x")
+
+
+class Tokens(Case):
+    def test_generate_sas_token(self):
+        d = OWNER.device_show(self.device())
+        m = OWNER.module_create(d["deviceId"], "m")
+        own = d["authentication"]["symmetricKey"]["secondaryKey"]
+        path = f"/devices/{d['deviceId']}"
+        for want, sas, target in (
+            (200, az.token(world.HOST, OWNER.key, OWNER.policy), path),
+            (204, az.token(world.HOST + path, own), path + "/messages/deviceBound"),
+            (401, az.token(world.HOST + path, own), path),
+            (401, az.token(world.HOST, OWNER.key, OWNER.policy, -3600), path),
+        ):
+            r = az.requests.get(f"https://{world.HOST}{target}?api-version=2021-04-12", headers={"Authorization": sas}, timeout=20)
+            self.assertEqual(r.status_code, want, (target, r.text))
+        sas = az.token(f"{world.HOST}{path}/modules/m", m["authentication"]["symmetricKey"]["primaryKey"])
+        module = IoTHubModuleClient.create_from_sastoken(sas)
+        self.addCleanup(module.shutdown)
+        self.assertEqual(module.get_twin()["desired"]["$version"], 1)
+
+
+if __name__ == "__main__":
+    unittest.main()
