@@ -119,11 +119,11 @@ func TestRoutes(t *testing.T) {
 func TestCompareRoutes(t *testing.T) {
 	const api = "paths:\n  /a/{id}/b:\n    get:\n    put:\n  /c:\n    post:\n"
 	for matrix, want := range map[string]string{
-		"| `GET PUT /a/{x}/b`, `POST /c?x=` | works | – | – |":                                "",
-		"| `/a…` | works | – | – |\n| `/C` | partly | – | – |":                                "",
-		"| `GET /a/{x}/b`, `/c` | works | – | – |":                                            "no row has PUT /a/{}/b; no row has POST /c",
-		"| `/a…`, `/c` | works | – | – |\n| `POST /c` | not yet | – | – |":                    "line 2 says that POST /c is not yet there",
-		"| `/a…` | works | – | – |\n| `GET /c` | works | – | – |":                             "no row has POST /c",
+		"| `GET PUT /a/{x}/b`, `POST /c?x=` | works | – | – |":                               "",
+		"| `/a…` | works | – | – |\n| `/C` | partly | – | – |":                               "",
+		"| `GET /a/{x}/b`, `/c` | works | – | – |":                                           "no row has PUT /a/{}/b; no row has POST /c",
+		"| `/a…`, `/c` | works | – | – |\n| `POST /c` | not yet | – | – |":                   "line 2 says that POST /c is not yet there",
+		"| `/a…` | works | – | – |\n| `GET /c` | works | – | – |":                            "no row has POST /c",
 		"| `/a/…/b` | works | – | – |\n| `/c` | works | – | – |\n| `/d` | not yet | – | – |": "",
 	} {
 		if got := strings.Join(compareRoutes(matrix, api), "; "); got != want {
