@@ -233,6 +233,11 @@ class Az:
         resource = f"/devices/{device_id}"
         return self._rest(method, resource + path, resource=resource, **options)
 
+    def device_event(self, device_id, data, properties):
+        """iot device simulate --protocol http: properties are headers as they are."""
+        headers = {"content-type": "application/json", "content-encoding": "utf-8", **properties}
+        self._device("POST", device_id, "/messages/events", json=data, headers=headers).raise_for_status()
+
     def _amqps(self, operation):
         user = f"{self.policy}@sas.root.{self.host.split('.')[0]}"
         secret = token(self.host, self.key, self.policy, 360)

@@ -177,6 +177,17 @@ class Devices(Case):
         self.assertEqual(OWNER.twin_show(d)["properties"]["reported"]["speed"], 3)
 
 
+    def test_simulate_https(self):
+        d, since = self.device(), datetime.now(timezone.utc)
+        OWNER.c2d_send(d, "hello")
+        OWNER.device_event(d, {"n": 1}, {"iothub-app-k": "v", "iothub-messageid": "m1", "iothub-contenttype": "application/json"})
+        self.assertEqual(OWNER.c2d_settle(d, OWNER.c2d_receive(d)["etag"], "complete"), 204)
+        events = OWNER.monitor_events(lambda seen: any(of(e) == d for e in seen), since)
+        event = next(e for e in events if of(e) == d)
+        self.assertEqual((event.body_as_json(), event.properties[b"k"], event.message_id), ({"n": 1}, b"v", "m1"))
+        self.assertEqual(event.system_properties[b"content-type"], b"application/json")
+
+
 def of(event):
     return event.system_properties[b"iothub-connection-device-id"].decode()
 
