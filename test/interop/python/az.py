@@ -69,8 +69,9 @@ def _json(raw):
     return raw.response.json() if raw.response.content else None
 
 
-def _match(entity):
-    return {"If-Match": f'"{entity["etag"]}"'}
+def _match(etag):
+    """Quoted, any version too, which is what commands ask for when they get no --etag."""
+    return {"If-Match": f'"{etag}"'}
 
 
 class Az:
@@ -84,12 +85,16 @@ class Az:
     # iot hub query
 
     def query(self, command, top=None):
+        return self._pages(self.sdk.query.get_twins, top, models.QuerySpecification(query=command))
+
+    def _pages(self, operation, top, *args):
+        """What an operation has in pages, at most top of it."""
         headers = {"Cache-Control": "no-cache, must-revalidate"}
         if top:
             headers["x-ms-max-item-count"] = str(top)
         out = []
         while True:
-            r = self.sdk.query.get_twins(models.QuerySpecification(query=command), custom_headers=headers, raw=True)
+            r = operation(*args, custom_headers=headers, raw=True)
             out.extend(r.response.json())
             following = r.response.headers.get("x-ms-continuation")
             if not following or top and len(out) >= top:
@@ -116,13 +121,13 @@ class Az:
         device["hub"] = self.host
         return device
 
-    def device_update(self, device):
+    def device_update(self, device, etag="*"):
         """The whole device goes back as it was shown, `hub` included."""
-        headers = _match(device)
+        headers = _match(etag)
         return _json(self.sdk.devices.create_or_update_identity(device["deviceId"], device, custom_headers=headers, raw=True))
 
-    def device_delete(self, device_id):
-        self.sdk.devices.delete_identity(device_id, custom_headers=_match(self.device_show(device_id)))
+    def device_delete(self, device_id, etag="*"):
+        self.sdk.devices.delete_identity(device_id, custom_headers=_match(etag))
 
     def renew_key(self, policy_key, *ids):
         """device-identity and module-identity renew-key: the client has no operation for it."""
@@ -137,7 +142,7 @@ class Az:
             child["parentScopes"] = [parent["deviceScope"]]
         else:
             child["deviceScope"] = parent["deviceScope"]
-        return self.device_update(child)
+        return self.device_update(child, child["etag"])
 
     def parent_show(self, device_id):
         child = self.device_show(device_id)
@@ -154,7 +159,7 @@ class Az:
             child["parentScopes"] = []
         else:
             child["deviceScope"] = ""
-        return self.device_update(child)
+        return self.device_update(child, child["etag"])
 
     def connection_string(self, entity, key_type="primary"):
         ids = f"DeviceId={entity['deviceId']}"
@@ -180,13 +185,12 @@ class Az:
     def module_list(self, device_id):
         return _json(self.sdk.modules.get_modules_on_device(device_id, raw=True))
 
-    def module_update(self, module):
-        ids, headers = (module["deviceId"], module["moduleId"]), _match(module)
+    def module_update(self, module, etag="*"):
+        ids, headers = (module["deviceId"], module["moduleId"]), _match(etag)
         return _json(self.sdk.modules.create_or_update_identity(*ids, module, custom_headers=headers, raw=True))
 
-    def module_delete(self, device_id, module_id):
-        headers = _match(self.module_show(device_id, module_id))
-        self.sdk.modules.delete_identity(device_id, module_id, custom_headers=headers)
+    def module_delete(self, device_id, module_id, etag="*"):
+        self.sdk.modules.delete_identity(device_id, module_id, custom_headers=_match(etag))
 
     # iot hub device-twin, iot hub module-twin
 
@@ -202,11 +206,10 @@ class Az:
             patch["properties"] = {"desired": desired}
         if tags is not None:
             patch["tags"] = tags
-        return _json(self._twins(ids).update_twin(*ids, patch, custom_headers={"If-Match": f'"{etag}"'}, raw=True))
+        return _json(self._twins(ids).update_twin(*ids, patch, custom_headers=_match(etag), raw=True))
 
-    def twin_replace(self, *ids, twin):
-        headers = _match(self.twin_show(*ids))
-        return _json(self._twins(ids).replace_twin(*ids, twin, custom_headers=headers, raw=True))
+    def twin_replace(self, *ids, twin, etag="*"):
+        return _json(self._twins(ids).replace_twin(*ids, twin, custom_headers=_match(etag), raw=True))
 
     # iot hub invoke-device-method, invoke-module-method
 

@@ -45,7 +45,8 @@ class Identities(Case):
         updated = OWNER.device_update(shown)
         self.assertEqual((updated["status"], updated["statusReason"]), ("enabled", None))
         self.assertEqual(updated["authentication"], created["authentication"])
-        self.status(412, OWNER.device_update, shown)
+        self.status(412, OWNER.device_update, shown, shown["etag"])
+        self.status(412, OWNER.device_delete, d, shown["etag"])
         self.assertEqual(
             OWNER.connection_string(shown),
             f"HostName={world.HOST};DeviceId={d};SharedAccessKey={created['authentication']['symmetricKey']['primaryKey']}",
@@ -97,7 +98,8 @@ class Identities(Case):
         self.assertEqual({**m, "hub": world.HOST}, shown)
         shown["managedBy"] = "me"
         self.assertEqual(OWNER.module_update(shown)["managedBy"], "me")
-        self.status(412, OWNER.module_update, shown)
+        self.status(412, OWNER.module_update, shown, shown["etag"])
+        self.status(412, OWNER.module_delete, d, "one", shown["etag"])
         self.assertEqual([x["moduleId"] for x in OWNER.module_list(d)], ["one"])
         self.assertIn(f"DeviceId={d};ModuleId=one;", OWNER.connection_string(shown, "secondary"))
         OWNER.module_delete(d, "one")
@@ -109,8 +111,8 @@ class Twins(Case):
         self.assertEqual(OWNER.twin_show(*ids)["deviceId"], ids[0])
         twin = OWNER.twin_update(*ids, desired={"a": {"b": 1}}, tags={"city": "Ulm"})
         self.assertEqual((twin["tags"], twin["properties"]["desired"]["a"]), ({"city": "Ulm"}, {"b": 1}))
-        # As `--set` and `--remove` do: the twin goes back as it was shown, with its etag.
         self.status(412, OWNER.twin_update, *ids, tags={}, etag="AAAAAAAAAAE=")
+        self.status(412, OWNER.twin_replace, *ids, twin={}, etag="AAAAAAAAAAE=")
         replaced = OWNER.twin_replace(*ids, twin={"tags": {"x": 1}, "properties": {"desired": {"c": 2}}})
         self.assertEqual(replaced["tags"], {"x": 1})
         self.assertNotIn("a", replaced["properties"]["desired"])
