@@ -1,11 +1,13 @@
 """The data plane of the Azure CLI, `az iot … --login`: see az.py."""
 
 import json
+import os
+import tempfile
 import threading
 import unittest
 from datetime import datetime, timezone
 
-from azure.iot.device import IoTHubDeviceClient, IoTHubModuleClient, Message, MethodResponse
+from azure.iot.device import X509, IoTHubDeviceClient, IoTHubModuleClient, Message, MethodResponse
 from azure.iot.hub.protocol import models
 from msrest.exceptions import HttpOperationError
 
@@ -178,6 +180,28 @@ class Devices(Case):
         self.assertTrue(changed.wait(20) and received.wait(20))
         self.assertEqual(OWNER.twin_show(d)["properties"]["reported"]["speed"], 3)
 
+
+    def test_simulate_x509(self):
+        """--certificate-file and --key-file, over WebSocket too."""
+        name, since = world.unique("az"), datetime.now(timezone.utc)
+        c = world.self_signed(name)
+        thumbs = models.X509Thumbprint(primary_thumbprint=c["thumbprint"], secondary_thumbprint=c["thumbprint"])
+        OWNER.device_create(name, auth=models.AuthenticationMechanism(x509_thumbprint=thumbs, type="selfSigned"))
+        self.addCleanup(self.forget, name)
+        with tempfile.TemporaryDirectory() as folder:
+            files = {k: os.path.join(folder, k) for k in ("cert", "key")}
+            for k, path in files.items():
+                with open(path, "w", encoding="ascii") as f:
+                    f.write(c[k])
+            client = IoTHubDeviceClient.create_from_x509_certificate(
+                x509=X509(cert_file=files["cert"], key_file=files["key"], pass_phrase=None),
+                hostname=world.HOST,
+                device_id=name,
+                websockets=True,
+            )
+            self.addCleanup(client.shutdown)
+            client.send_message(Message("x"))
+        OWNER.monitor_events(lambda seen: any(of(e) == name for e in seen), since)
 
     def test_simulate_https(self):
         d, since = self.device(), datetime.now(timezone.utc)
