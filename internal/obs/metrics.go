@@ -35,6 +35,11 @@ type Hub struct {
 	Sessions       prometheus.Gauge       // connected identities
 	Takeovers      prometheus.Counter     // sessions replaced by a newer connection
 	Refused        *prometheus.CounterVec // by "reason" (error name)
+
+	// Of hubs with routes.
+	Routed   *prometheus.CounterVec // messages by "endpoint"
+	Fallback prometheus.Counter     // those that only the fallback route took
+	Unrouted *prometheus.CounterVec // those that no route took, by "source"
 }
 
 // Log is the metrics of one event log.
@@ -131,6 +136,10 @@ func NewHub(reg prometheus.Registerer, name string) *Hub {
 		Sessions:       m.gauge("causeway_hub_sessions", "Connected devices and modules."),
 		Takeovers:      m.counter("causeway_hub_takeovers_total", "Sessions replaced by a newer connection of the same identity."),
 		Refused:        m.vec("causeway_hub_refused_total", "Refused requests, by error name.", "reason"),
+
+		Routed:   m.vec("causeway_hub_routed_total", "Messages that routes took to an endpoint, by endpoint.", "endpoint"),
+		Fallback: m.counter("causeway_hub_fallback_total", "Messages that no route took but the fallback route."),
+		Unrouted: m.vec("causeway_hub_unrouted_total", "Messages that no route took and that were dropped, by source.", "source"),
 	}
 }
 

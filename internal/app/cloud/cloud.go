@@ -158,6 +158,7 @@ func (c *Cloud) openStores(ctx context.Context) error {
 	c.commands = c2d.New(c2d.Options{Store: c.db.Commands(), Log: c.log, Policy: c.commandPolicy, Recorded: c.outbox.Recorded})
 	c.set = cloudhub.NewSet()
 	c.registry.Watch(c.set)
+	c.registry.Observe(c.set)
 	c.commands.Watch(c.set)
 	c.hubs = &hubs{
 		dir: filepath.Join(c.cfg.Data, HubsDir), events: c.cfg.Events, log: c.log, reg: c.reg,

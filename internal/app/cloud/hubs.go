@@ -20,6 +20,7 @@ import (
 	"github.com/causeway-iot/causeway/internal/cloud/directory"
 	"github.com/causeway-iot/causeway/internal/cloud/outbox"
 	"github.com/causeway-iot/causeway/internal/cloud/registry"
+	"github.com/causeway-iot/causeway/internal/core/routing"
 	"github.com/causeway-iot/causeway/internal/driver/seglog"
 	"github.com/causeway-iot/causeway/internal/hub/cloudhub"
 	"github.com/causeway-iot/causeway/internal/obs"
@@ -39,6 +40,8 @@ type hubs struct {
 	commands *c2d.Service
 	outbox   *outbox.Service
 	set      *cloudhub.Set
+	// endpoints finds the custom endpoints that routes lead to; nil for none.
+	endpoints routing.Endpoints
 
 	ctx    context.Context // the hubs' life, which ends after the heads'
 	cancel context.CancelFunc
@@ -83,6 +86,7 @@ func (h *hubs) start(d directory.Hub) error {
 	}
 	r.hub, err = cloudhub.New(cloudhub.Options{
 		Hub: d, Registry: h.registry, Commands: h.commands, Events: r.events,
+		Endpoints: h.endpoints, Snapshot: time.Duration(h.events.ConnectionSnapshot),
 		Metrics: obs.NewHub(r.metrics, d.Name), Log: h.log,
 	})
 	if err != nil {

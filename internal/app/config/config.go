@@ -78,6 +78,9 @@ type Events struct {
 	Retention      Duration `yaml:"retention"`
 	RetentionBytes Bytes    `yaml:"retentionBytes"` // 0 = unlimited
 	SegmentBytes   Bytes    `yaml:"segmentBytes"`
+	// ConnectionSnapshot is how often events of connections are made, for hubs
+	// with a route for them.
+	ConnectionSnapshot Duration `yaml:"connectionSnapshot"`
 }
 
 // Trace is where OpenTelemetry traces go.
@@ -104,7 +107,7 @@ func Default() Config {
 		Data:   "causeway-data",
 		Listen: Listen{HTTPS: ":443", MQTT: ":8883", AMQP: ":5671"},
 		Log:    Log{Format: "auto", Level: "info"},
-		Events: Events{Retention: Duration(causeway.DefaultRetention), SegmentBytes: 64 << 20},
+		Events: Events{Retention: Duration(causeway.DefaultRetention), SegmentBytes: 64 << 20, ConnectionSnapshot: Duration(time.Minute)},
 		Stop:   Stop{Drain: Duration(10 * time.Second)},
 	}
 }
@@ -183,6 +186,9 @@ func (c *Config) Validate() error {
 	}
 	if c.Events.SegmentBytes < MinSegmentBytes || c.Events.SegmentBytes > MaxSegmentBytes {
 		bad("events.segmentBytes: %v is not within %v and %v", c.Events.SegmentBytes, Bytes(MinSegmentBytes), Bytes(MaxSegmentBytes))
+	}
+	if c.Events.ConnectionSnapshot < Duration(time.Second) || c.Events.ConnectionSnapshot > Duration(time.Hour) {
+		bad("events.connectionSnapshot: %v is not within 1s and 1h", c.Events.ConnectionSnapshot)
 	}
 	if c.Stop.Drain < 0 || c.Stop.Drain > Duration(MaxDrain) {
 		bad("stop.drain: %v is not within 0 and %v", c.Stop.Drain, MaxDrain)

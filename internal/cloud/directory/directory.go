@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/causeway-iot/causeway/internal/core/auth"
+	"github.com/causeway-iot/causeway/internal/core/routing"
 )
 
 // Hub describes one hub. One that a [Service] handed out shares memory with
@@ -46,6 +47,10 @@ type Settings struct {
 	FileNotificationTTL              time.Duration `json:"fileNotificationTTL,omitempty"`
 	FileNotificationLock             time.Duration `json:"fileNotificationLock,omitempty"`
 	FileNotificationMaxDeliveryCount int           `json:"fileNotificationMaxDeliveryCount,omitempty"`
+
+	// Routing is nil for a hub whose telemetry goes to its events. It is shared
+	// and only read: whoever changes it puts another in its place.
+	Routing *routing.Settings `json:"routing,omitempty"`
 }
 
 // Authority is a certificate authority registered on a hub. Only verified ones
@@ -132,6 +137,7 @@ func (h Hub) clone() Hub {
 	for i := range h.Authority {
 		h.Authority[i].DER = slices.Clone(h.Authority[i].DER)
 	}
+	h.Settings.Routing = h.Settings.Routing.Clone()
 	h.roots = nil
 	return h
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/core/auth"
+	"github.com/causeway-iot/causeway/internal/core/routing"
 	"github.com/causeway-iot/causeway/internal/core/secret"
 )
 
@@ -32,6 +33,7 @@ type Service struct {
 	current  atomic.Pointer[snapshot]
 	mu       sync.Mutex // held by changes, from reading to telling the watchers
 	watchers []func(h Hub, deleted bool)
+	kinds    routing.Kinds
 }
 
 // snapshot is the state of the directory; it never changes.
@@ -82,6 +84,10 @@ func New(store Store, sealer secret.Sealer, log *slog.Logger) (*Service, error) 
 	return s, nil
 }
 
+// SetEndpointKinds says which custom endpoints hubs may have. It must be called
+// before the service is used; without it there are none.
+func (s *Service) SetEndpointKinds(k routing.Kinds) { s.kinds = k }
+
 // each replaces every key of h by what seal or open makes of it.
 func (s *Service) each(h *Hub, turn func(text causeway.Secret, bind string) (causeway.Secret, error)) error {
 	for i := range h.Policies {
@@ -92,6 +98,17 @@ func (s *Service) each(h *Hub, turn func(text causeway.Secret, bind string) (cau
 				return fmt.Errorf("%s key of policy %s: %w", which, p.Name, err)
 			}
 			*key = turned
+		}
+	}
+	if r := h.Settings.Routing; r != nil {
+		for _, e := range r.Endpoints {
+			for name, key := range e.Secrets {
+				turned, err := turn(key, "hub/"+h.Name+"/endpoint/"+e.Name+"/"+name)
+				if err != nil {
+					return fmt.Errorf("secret %s of endpoint %s: %w", name, e.Name, err)
+				}
+				e.Secrets[name] = turned
+			}
 		}
 	}
 	return nil
@@ -180,6 +197,12 @@ func (s *Service) put(ctx context.Context, op string, old *snapshot, h Hub) (Hub
 	}
 	if err := h.validate(op); err != nil {
 		return Hub{}, err
+	}
+	if err := h.Settings.Routing.Validate(s.kinds); err != nil {
+		return Hub{}, err
+	}
+	if h.Settings.Routing.IsDefault() {
+		h.Settings.Routing = nil
 	}
 	for _, host := range h.Hosts {
 		if other, ok := old.byHost[host]; ok && other.Name != h.Name {

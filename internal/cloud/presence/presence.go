@@ -59,6 +59,12 @@ const MaxPending = 1 << 20
 
 // Table is the presence of one hub. It is safe for concurrent use.
 type Table[H Holder] struct {
+	// Changed, when it is set before the table is used, hears of every identity
+	// that somebody came to hold or nobody holds any more, in that order for
+	// one identity. It is called under a lock: it must not block, and not call
+	// the table.
+	Changed func(id causeway.Identity, connected bool, at time.Time)
+
 	shards  [shards]shard[H]
 	devices atomic.Int64 // connected devices, without modules
 	all     atomic.Int64 // connected devices and modules
@@ -131,6 +137,9 @@ func (t *Table[H]) Claim(h H, force bool) (replaced H, had, ok bool) {
 	}
 	since := h.Since().UnixMilli()
 	t.note(s, k, fact{hub: id.Hub, connected: true, updated: since, active: since})
+	if !had && t.Changed != nil {
+		t.Changed(id, true, h.Since())
+	}
 	return replaced, had, true
 }
 
@@ -153,6 +162,9 @@ func (t *Table[H]) Release(h H, now time.Time) bool {
 	}
 	active := max(h.LastActivity().UnixMilli(), s.facts[k].active)
 	t.note(s, k, fact{hub: id.Hub, updated: now.UnixMilli(), active: active})
+	if t.Changed != nil {
+		t.Changed(id, false, now)
+	}
 	return true
 }
 

@@ -1,6 +1,7 @@
 package cloudhub
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/cloud/directory"
@@ -15,6 +17,7 @@ import (
 	"github.com/causeway-iot/causeway/internal/cloud/registry"
 	"github.com/causeway-iot/causeway/internal/core/auth"
 	"github.com/causeway-iot/causeway/internal/core/eventlog"
+	"github.com/causeway-iot/causeway/internal/core/routing"
 	"github.com/causeway-iot/causeway/internal/obs"
 )
 
@@ -42,6 +45,11 @@ type Options struct {
 	Registry Registry
 	Commands Commands
 	Events   eventlog.Log
+	// Endpoints finds the custom endpoints that routes lead to; nil for none.
+	Endpoints routing.Endpoints
+	// Snapshot is how often connection events are made of what changed; 0 means
+	// [DefaultSnapshot].
+	Snapshot time.Duration
 	Metrics  *obs.Hub
 	Log      *slog.Logger
 }
@@ -54,6 +62,9 @@ type Hub struct {
 	events   eventlog.Log
 	metrics  *obs.Hub
 	log      *slog.Logger
+
+	endpoints   routing.Endpoints
+	connections connections
 
 	current  atomic.Pointer[settings]
 	presence *presence.Table[*session]
@@ -81,6 +92,8 @@ type counter interface{ Inc() }
 type settings struct {
 	hub   directory.Hub
 	realm auth.Realm
+	// routes is nil for a hub whose telemetry goes to its events.
+	routes *routes
 }
 
 type proofKey struct {
@@ -89,8 +102,9 @@ type proofKey struct {
 }
 
 var (
-	_ causeway.Hub     = (*Hub)(nil)
-	_ registry.Watcher = (*Hub)(nil)
+	_ causeway.Hub      = (*Hub)(nil)
+	_ registry.Watcher  = (*Hub)(nil)
+	_ registry.Observer = (*Hub)(nil)
 )
 
 // New makes a hub. It serves at once; [Hub.Run] does what happens over time.
@@ -110,6 +124,7 @@ func New(o Options) (*Hub, error) {
 	h := &Hub{
 		name: o.Hub.Name, registry: o.Registry, commands: o.Commands, events: o.Events,
 		metrics: o.Metrics, log: o.Log.With(obs.KeyHub, o.Hub.Name),
+		endpoints: o.Endpoints, connections: connections{every: cmp.Or(o.Snapshot, DefaultSnapshot)},
 		presence: presence.New[*session](),
 		proofs:   make(map[proofKey]string),
 	}
@@ -125,7 +140,13 @@ func New(o Options) (*Hub, error) {
 	}
 	h.base, h.cancel = context.WithCancel(context.Background())
 	h.expiries.init()
-	h.current.Store(&settings{hub: o.Hub, realm: o.Hub.Realm()})
+	h.presence.Changed = h.connectionChanged
+	r, err := h.bind(o.Hub)
+	if err != nil {
+		h.cancel()
+		return nil, fmt.Errorf("routes of hub %s: %w", o.Hub.Name, err)
+	}
+	h.current.Store(&settings{hub: o.Hub, realm: o.Hub.Realm(), routes: r})
 	return h, nil
 }
 
@@ -150,11 +171,18 @@ func (h *Hub) State(id causeway.Identity) presence.State {
 // ConnectedCount returns how many devices are connected, modules not counted.
 func (h *Hub) ConnectedCount() int { return h.presence.Devices() }
 
-// SetHub replaces the hub's hosts, policies, authorities and settings. Sessions
+// SetHub replaces the hub's hosts, policies, authorities and settings, routes
+// included: what is sent from then on goes where they say. Sessions
 // that a policy let in go on until their token expires. The name cannot change.
 func (h *Hub) SetHub(d directory.Hub) {
 	d.Name = h.name
-	h.current.Store(&settings{hub: d, realm: d.Realm()})
+	r, err := h.bind(d)
+	if err != nil {
+		// Cannot be: the directory checks what it stores.
+		h.log.Error("the routes of the hub do not compile; the former ones stay", obs.KeyError, err)
+		r = h.current.Load().routes
+	}
+	h.current.Store(&settings{hub: d, realm: d.Realm(), routes: r})
 	if f := h.onHosts.Load(); f != nil {
 		(*f)()
 	}
@@ -179,9 +207,14 @@ func (h *Hub) Run(ctx context.Context) error {
 	facts := make(chan error, 1)
 	go func() { facts <- h.presence.Run(flush, h.registry, h.log) }()
 
+	snapshots := make(chan struct{})
+	go func() { defer close(snapshots); h.takeSnapshots(ctx) }()
+
 	h.expiries.run(ctx)
 	h.Close()
 	h.tasks.Wait()
+	<-snapshots
+	h.lastSnapshot()
 	stop()
 	if err := <-facts; err != nil {
 		return fmt.Errorf("run hub %s: %w", h.name, err)

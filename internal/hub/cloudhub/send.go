@@ -44,6 +44,7 @@ type batch struct {
 	records []eventlog.Record
 	message causeway.Message
 	props   []causeway.Property
+	routed  routed
 }
 
 func (h *Hub) newBatch() *batch {
@@ -55,12 +56,13 @@ func (h *Hub) newBatch() *batch {
 
 // release keeps b for the next Send. It must not remember the caller's memory.
 func (h *Hub) release(b *batch) {
-	if cap(b.buf) > maxPooledBytes || cap(b.records) > maxPooledRecords {
+	if cap(b.buf) > maxPooledBytes || cap(b.records) > maxPooledRecords || b.routed.large() {
 		return
 	}
 	b.message = causeway.Message{}
 	clear(b.props[:cap(b.props)])
 	clear(b.records)
+	b.routed.clear()
 	b.buf, b.ends, b.records, b.props = b.buf[:0], b.ends[:0], b.records[:0], b.props[:0]
 	h.batches.Put(b)
 }
@@ -87,24 +89,36 @@ func (s *session) Send(ctx context.Context, msgs ...causeway.Message) error {
 	}
 	b := s.hub.newBatch()
 	defer s.hub.release(b)
+	r := s.hub.current.Load().routes
+	if r != nil {
+		b.begin(ctx, s, r)
+		defer b.end()
+	}
 	bodies := 0
 	for i := range msgs {
 		if err := checkMessage(&msgs[i]); err != nil {
 			return err
 		}
 		bodies += len(msgs[i].Body)
-		b.add(s, p, &msgs[i], now)
-		if len(b.buf) > MaxBatchBytes {
+		b.stamp(s, p, &msgs[i], now)
+		if r == nil {
+			b.encode(&b.message)
+			b.props = b.props[:0]
+		} else {
+			b.route(&b.message)
+		}
+		if len(b.buf)+b.routed.bytes > MaxBatchBytes {
 			return causeway.Errorf(causeway.MessageTooLarge, op, "the batch has more than %d bytes", MaxBatchBytes)
 		}
 	}
-	start := 0
-	for _, end := range b.ends {
-		b.records = append(b.records, eventlog.Record{Time: now, Payload: b.buf[start:end:end]})
-		start = end
+	var err error
+	if r == nil {
+		err = b.append(ctx, s.hub.events, s.partition, now)
+	} else {
+		err = b.deliver(ctx, s.hub.events, s.partition, now)
 	}
-	if _, err := s.hub.events.Append(ctx, s.partition, b.records...); err != nil {
-		return s.logError(ctx, err)
+	if err != nil {
+		return logError(ctx, err)
 	}
 	s.last.Store(now.UnixMilli())
 	s.hub.metrics.Telemetry.Add(float64(len(msgs)))
@@ -125,10 +139,27 @@ func checkMessage(m *causeway.Message) error {
 	return nil
 }
 
-// add encodes m with the stamps of the hub. What the client put in their place
-// is overwritten, and application properties that pretend to be stamps are
-// left out.
-func (b *batch) add(s *session, p *proof, m *causeway.Message, now time.Time) {
+// append stores what was encoded, all in one piece.
+func (b *batch) append(ctx context.Context, log eventlog.Log, p eventlog.Partition, now time.Time) error {
+	start := 0
+	for _, end := range b.ends {
+		b.records = append(b.records, eventlog.Record{Time: now, Payload: b.buf[start:end:end]})
+		start = end
+	}
+	_, err := log.Append(ctx, p, b.records...)
+	return err
+}
+
+// encode adds m to what goes to the event log.
+func (b *batch) encode(m *causeway.Message) {
+	b.buf = envelope.Append(b.buf, m)
+	b.ends = append(b.ends, len(b.buf))
+}
+
+// stamp makes m the message of b, with the stamps of the hub. What the client
+// put in their place is overwritten, and application properties that pretend to
+// be stamps are left out.
+func (b *batch) stamp(s *session, p *proof, m *causeway.Message, now time.Time) {
 	b.message = *m
 	d := &b.message
 	d.From, d.Auth, d.GenerationID, d.ModelID = s.id, p.auth, s.generation, p.model
@@ -136,18 +167,16 @@ func (b *batch) add(s *session, p *proof, m *causeway.Message, now time.Time) {
 	d.Sequence, d.DeliveryCount, d.Lock = 0, 0, causeway.LockToken{}
 	for i := range m.Properties {
 		if reserved(m.Properties[i].Key) {
-			b.props = b.props[:0]
+			from := len(b.props)
 			for _, q := range m.Properties {
 				if !reserved(q.Key) {
 					b.props = append(b.props, q)
 				}
 			}
-			d.Properties = b.props
+			d.Properties = b.props[from:len(b.props):len(b.props)]
 			break
 		}
 	}
-	b.buf = envelope.Append(b.buf, d)
-	b.ends = append(b.ends, len(b.buf))
 }
 
 // reserved reports whether an application property has the name of a stamp.
@@ -173,7 +202,7 @@ func (s *session) stillAdmitted(ctx context.Context, p *proof, now time.Time) er
 }
 
 // logError says to a client why its messages were not stored.
-func (s *session) logError(ctx context.Context, err error) error {
+func logError(ctx context.Context, err error) error {
 	const op = "cloudhub.Send"
 	switch {
 	case errors.Is(err, eventlog.ErrTooLarge):
@@ -191,7 +220,7 @@ func (s *session) logError(ctx context.Context, err error) error {
 			Code: causeway.ServiceUnavailable, Op: op, Err: err,
 			Msg: "the hub is shutting down; nothing was stored, connect again in a moment",
 		}
-	case ctx.Err() != nil:
+	case ctx.Err() != nil, causeway.CodeOf(err) != causeway.ServerError:
 		return err
 	default:
 		return &causeway.Error{

@@ -10,6 +10,7 @@ import (
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/cloud/registry"
 	"github.com/causeway-iot/causeway/internal/core/auth"
+	"github.com/causeway-iot/causeway/internal/core/routing"
 	"github.com/causeway-iot/causeway/internal/wire/sas"
 )
 
@@ -30,8 +31,10 @@ type index struct {
 }
 
 var (
-	_ causeway.Hub     = (*Set)(nil)
-	_ registry.Watcher = (*Set)(nil)
+	_ causeway.Hub      = (*Set)(nil)
+	_ registry.Watcher  = (*Set)(nil)
+	_ registry.Observer = (*Set)(nil)
+	_ routing.Publisher = (*Set)(nil)
 )
 
 // NewSet returns an empty set.
@@ -136,6 +139,28 @@ func (s *Set) IdentityChanged(ctx context.Context, id causeway.Identity, c regis
 	if h, ok := s.ByName(id.Hub); ok {
 		h.IdentityChanged(ctx, id, c)
 	}
+}
+
+// Observe passes an event of the registry to its hub.
+func (s *Set) Observe(ctx context.Context, e registry.Event) error {
+	h, ok := s.ByName(e.Record().ID.Hub)
+	if !ok {
+		return nil
+	}
+	return h.Observe(ctx, e)
+}
+
+// Publish routes an event that a hub makes; see [routing.Publisher].
+func (s *Set) Publish(ctx context.Context, hub string, m causeway.Message) error {
+	h, ok := s.ByName(hub)
+	if !ok {
+		return unknownHub(hub)
+	}
+	return h.Publish(ctx, m)
+}
+
+func unknownHub(name string) *causeway.Error {
+	return causeway.Errorf(causeway.IotHubNotFound, "cloudhub.Publish", "there is no hub %q", name)
 }
 
 // Queued tells its hub that a command became available.

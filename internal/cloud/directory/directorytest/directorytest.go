@@ -21,6 +21,7 @@ import (
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/cloud/directory"
 	"github.com/causeway-iot/causeway/internal/core/auth"
+	"github.com/causeway-iot/causeway/internal/core/routing"
 )
 
 // Memory is a [directory.Store] that forgets everything at the end of the
@@ -85,6 +86,7 @@ func clone(h directory.Hub) directory.Hub {
 	for i := range c.Authority {
 		c.Authority[i].DER = slices.Clone(c.Authority[i].DER)
 	}
+	c.Settings.Routing = h.Settings.Routing.Clone()
 	return c
 }
 
@@ -144,6 +146,17 @@ func Hub(name string) directory.Hub {
 			RetentionTime: time.Hour, RetentionBytes: 1 << 40, CommandTTL: time.Minute, MaxDeliveryCount: 3,
 			FeedbackTTL: 2 * time.Hour, FeedbackLock: 5 * time.Second, FeedbackMaxDeliveryCount: 4,
 			FileNotificationsDisabled: true, FileNotificationTTL: 3 * time.Hour, FileNotificationLock: 6 * time.Second, FileNotificationMaxDeliveryCount: 5,
+			Routing: &routing.Settings{
+				Endpoints: []routing.EndpointSettings{{
+					Name: "hook", Kind: "webhook", Config: []byte(`{"url":"https://example.com"}`),
+					Secrets: map[string]causeway.Secret{"token": "v1:sealed/five+="},
+				}},
+				Routes: []routing.Route{{
+					Name: "hot", Source: routing.DeviceMessages, Condition: "$body.t > 20 AND 'a' <> \"b\"", EndpointNames: []string{"hook", "events"}, IsEnabled: true,
+				}},
+				FallbackRoute: &routing.Route{Name: routing.FallbackName, Source: routing.DeviceMessages, EndpointNames: []string{"events"}},
+				Enrichments:   []routing.Enrichment{{Key: "site", Value: "$twin.tags.site", EndpointNames: []string{"hook"}}},
+			},
 		},
 		Groups: []directory.ConsumerGroup{{Name: "Analytics", Created: base}, {Name: "archive", Created: base.Add(time.Hour)}},
 	}

@@ -1,0 +1,200 @@
+package routing
+
+import (
+	"fmt"
+	"math/bits"
+	"sync"
+
+	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/internal/lang/routecond"
+)
+
+// Router is the compiled routing of a hub. It never changes; changed settings
+// make another one. It is safe for concurrent use.
+type Router struct {
+	hub       string
+	set       routecond.Set
+	rules     [sources][]rule
+	fallback  rule // takes telemetry that no rule took; without targets it is off
+	endpoints []string
+	enrich    [][]enrichment // by endpoint; nil when there are none at all
+	work      sync.Pool      // of *Work
+}
+
+// rule is a route that is enabled.
+type rule struct {
+	condition *routecond.Condition
+	to        Targets
+}
+
+// Targets is a set of endpoints of a router: bit i is [Router.Endpoints][i].
+// Bit 0 is [Events].
+type Targets uint32
+
+// ToEvents is the built-in endpoint alone.
+const ToEvents Targets = 1
+
+// Has reports whether endpoint i is in t.
+func (t Targets) Has(i int) bool { return t>>i&1 != 0 }
+
+// Next returns the first endpoint in t, and the rest; t is not empty.
+func (t Targets) Next() (i int, rest Targets) {
+	return bits.TrailingZeros32(uint32(t)), t & (t - 1)
+}
+
+// Compile makes the router of a hub. The settings are valid ([Settings.Validate]).
+func Compile(hub string, s *Settings) (*Router, error) {
+	if s == nil {
+		s = &Settings{}
+	}
+	r := &Router{hub: hub, endpoints: []string{Events}}
+	for _, e := range s.Endpoints {
+		r.endpoints = append(r.endpoints, e.Name)
+	}
+	for _, route := range s.Routes {
+		if !route.IsEnabled {
+			continue
+		}
+		from, ok := sourceOf(route.Source)
+		if !ok {
+			return nil, fmt.Errorf("route %s: unknown source %q", route.Name, route.Source)
+		}
+		rule, ok, err := r.rule(route)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			r.rules[from] = append(r.rules[from], rule)
+		}
+	}
+	if f := s.Fallback(); f.IsEnabled {
+		f.EndpointNames = []string{Events}
+		var err error
+		if r.fallback, _, err = r.rule(f); err != nil {
+			return nil, err
+		}
+	}
+	if err := r.addEnrichments(s.Enrichments); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// rule compiles a route; ok is false for one that never takes anything.
+func (r *Router) rule(route Route) (_ rule, ok bool, err error) {
+	c, err := compile(&r.set, route)
+	if err != nil {
+		return rule{}, false, fmt.Errorf("route %s: %w", route.Name, err)
+	}
+	if b, fixed := c.Constant(); fixed && b != routecond.True {
+		return rule{}, false, nil
+	}
+	to, err := r.targets(route.EndpointNames)
+	if err != nil {
+		return rule{}, false, fmt.Errorf("route %s: %w", route.Name, err)
+	}
+	return rule{c, to}, true, nil
+}
+
+func compile(set *routecond.Set, r Route) (*routecond.Condition, error) {
+	text := r.Condition
+	if text == "" {
+		text = "true"
+	}
+	return set.Compile(text, routecond.Options{TwinChanges: r.Source == TwinChanges})
+}
+
+func (r *Router) targets(list []string) (t Targets, err error) {
+next:
+	for _, n := range list {
+		for i, e := range r.endpoints {
+			if e == n {
+				t |= 1 << i
+				continue next
+			}
+		}
+		return 0, fmt.Errorf("there is no endpoint %q", n)
+	}
+	return t, nil
+}
+
+// Endpoints returns the names of all endpoints, [Events] first.
+func (r *Router) Endpoints() []string { return r.endpoints }
+
+// Wants reports whether a route takes messages of a source (see
+// causeway.SourceTelemetry and the others).
+func (r *Router) Wants(messageSource string) bool {
+	s, ok := sourceOfMessage(messageSource)
+	return ok && (len(r.rules[s]) > 0 || s == telemetry && r.fallback.to != 0)
+}
+
+// Sender is who sent the messages of a batch.
+type Sender interface {
+	// Twin returns the documents of its twin. It is asked at most once per
+	// message that a condition or an enrichment needs it for.
+	Twin() (routecond.Twin, bool)
+}
+
+// Work is what one goroutine routes messages with, from [Router.Begin] to End.
+type Work struct {
+	r      *Router
+	eval   *routecond.Evaluator
+	msg    message
+	props  []causeway.Property // of enriched messages
+	values []resolved          // of enrichments, for the present sender
+}
+
+// maxKeptProperties bounds what a Work keeps for the next batch.
+const maxKeptProperties = 4096
+
+// Begin returns the means to route messages of a sender.
+func (r *Router) Begin(from Sender) *Work {
+	w, ok := r.work.Get().(*Work)
+	if !ok {
+		w = &Work{r: r, eval: r.set.Evaluator()}
+	}
+	w.msg.from = from
+	return w
+}
+
+// From turns to another sender. What w made of messages stays valid.
+func (w *Work) From(s Sender) {
+	w.msg.from = s
+	clear(w.values)
+	w.values = w.values[:0]
+}
+
+// End gives w back. What it made of messages is no longer valid.
+func (w *Work) End() {
+	w.eval.Reset(nil)
+	w.msg = message{time: w.msg.time[:0]}
+	if cap(w.props) > maxKeptProperties {
+		w.props = nil
+	}
+	clear(w.props)
+	clear(w.values)
+	w.props, w.values = w.props[:0], w.values[:0]
+	w.r.work.Put(w)
+}
+
+// Match returns the endpoints that a stamped message goes to. Fell reports that
+// no route took it but the fallback route.
+func (w *Work) Match(m *causeway.Message) (to Targets, fell bool) {
+	from, ok := sourceOfMessage(m.Source)
+	if !ok {
+		return 0, false
+	}
+	w.msg.turn(m)
+	w.eval.Reset(&w.msg)
+	rules := w.r.rules[from]
+	for i := range rules {
+		// A route to where the message goes already changes nothing.
+		if rules[i].to&^to != 0 && rules[i].condition.Eval(w.eval) == routecond.True {
+			to |= rules[i].to
+		}
+	}
+	if f := &w.r.fallback; to == 0 && from == telemetry && f.to != 0 && f.condition.Eval(w.eval) == routecond.True {
+		return f.to, true
+	}
+	return to, false
+}
