@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -223,8 +222,7 @@ func (c *Cloud) webServer(hub causeway.Hub, ws *wsnet.Handler, a *admin.Server) 
 	s := &http.Server{
 		Handler: http.HandlerFunc(route), TLSConfig: c.certs.config(),
 		ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
-		// Failed handshakes of strangers are not our errors.
-		ErrorLog: slog.NewLogLogger(c.log.Handler(), slog.LevelDebug),
+		ErrorLog: newWebLog(c.log),
 	}
 	s.RegisterOnShutdown(a.Stop)
 	return s
