@@ -54,6 +54,14 @@ type Log struct {
 	Damaged       prometheus.Counter // records skipped as damaged
 }
 
+// Query is the metrics of queries over twins and jobs.
+type Query struct {
+	Queries *prometheus.CounterVec // pages answered, by "result": ok, invalid, canceled, failed
+	Latency prometheus.Histogram   // seconds of one page
+	Rows    prometheus.Counter     // rows looked at
+	Items   prometheus.Counter     // items handed out
+}
+
 // Latency buckets in seconds: 50 µs to 10 s, so that both a commit on fast
 // storage and a struggling disk are resolved.
 func latencyBuckets() []float64 {
@@ -140,6 +148,18 @@ func NewHub(reg prometheus.Registerer, name string) *Hub {
 		Routed:   m.vec("causeway_hub_routed_total", "Messages that routes took to an endpoint, by endpoint.", "endpoint"),
 		Fallback: m.counter("causeway_hub_fallback_total", "Messages that no route took but the fallback route."),
 		Unrouted: m.vec("causeway_hub_unrouted_total", "Messages that no route took and that were dropped, by source.", "source"),
+	}
+}
+
+// NewQuery makes the metrics of queries. A nil reg makes metrics that nobody
+// sees.
+func NewQuery(reg prometheus.Registerer) *Query {
+	m := maker{reg: reg}
+	return &Query{
+		Queries: m.vec("causeway_queries_total", "Pages of queries answered, by result.", "result"),
+		Latency: m.histogram("causeway_query_seconds", "Time to answer one page of a query.", latencyBuckets()),
+		Rows:    m.counter("causeway_query_rows_total", "Rows that queries looked at."),
+		Items:   m.counter("causeway_query_items_total", "Items that queries handed out."),
 	}
 }
 

@@ -221,6 +221,14 @@ func (s *Service) Touch(ctx context.Context, facts ...Activity) error {
 	return nil
 }
 
+// Disconnect writes down that nobody is connected to a hub, before it serves.
+func (s *Service) Disconnect(ctx context.Context, hub string) error {
+	if err := s.store.Disconnect(ctx, hub); err != nil {
+		return fmt.Errorf("write down that nobody is connected to hub %s: %w", hub, err)
+	}
+	return nil
+}
+
 // Forget drops what is kept in memory of an identity, for when another node
 // changed it.
 func (s *Service) Forget(id causeway.Identity) { s.cache.forget(id) }

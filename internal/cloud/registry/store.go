@@ -55,6 +55,13 @@ type Store interface {
 	// byte order of their ids. Code: DeviceNotFound.
 	Modules(ctx context.Context, device causeway.Identity) ([]Record, error)
 
+	// Query calls each with the records of a selection, in order and from one
+	// moment, until it returns an error, which Query returns as it is. See
+	// [Selection]. Records have at least the parts that are needed, and no keys.
+	// It must not use up what other calls need to make progress: Keep and each
+	// may be slow, and may read from the same store.
+	Query(ctx context.Context, sel Selection, each func(r *Record) error) error
+
 	// Count returns the statistics of a hub's devices. Modules do not count.
 	Count(ctx context.Context, hub string) (Counts, error)
 
@@ -62,6 +69,10 @@ type Store interface {
 	// in their order. Unknown identities are skipped; nothing else of a record
 	// changes.
 	SetConfigurations(ctx context.Context, changes ...ConfigurationChange) error
+
+	// Disconnect writes down that nobody is connected to a hub. It says so after
+	// a crash, which leaves the last facts as they were.
+	Disconnect(ctx context.Context, hub string) error
 
 	// Touch writes connection facts down. Unknown identities are skipped; of
 	// several facts of one identity the last wins. A zero time leaves the

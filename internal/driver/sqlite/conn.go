@@ -162,6 +162,11 @@ func (c *conn) query(text string, each func(r row) error, args ...any) (err erro
 		return err
 	}
 	defer st.release()
+	return st.rows(each)
+}
+
+// rows runs a statement that has its arguments.
+func (st *statement) rows(each func(r row) error) (err error) {
 	rows, err := st.stmt.QueryContext(context.Background(), st.args)
 	if err != nil {
 		return err
@@ -186,6 +191,24 @@ func (c *conn) query(text string, each func(r row) error, args ...any) (err erro
 			return err
 		}
 	}
+}
+
+// once is query for a text that is not worth keeping prepared.
+func (c *conn) once(text string, each func(r row) error, args ...any) (err error) {
+	st, err := c.prepare(text)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if e := st.close(); err == nil {
+			err = e
+		}
+	}()
+	st.args = make([]driver.NamedValue, len(args))
+	for i, a := range args {
+		st.args[i] = driver.NamedValue{Ordinal: i + 1, Value: a}
+	}
+	return st.rows(each)
 }
 
 // number returns the single integer of a query, and whether there was a row.

@@ -33,6 +33,7 @@ type DB struct {
 	path          string
 	maxIdentities int
 	readers       readers
+	queries       chan struct{} // full while as many queries run as may
 	writer        writer
 	closeOnce     sync.Once
 	closeErr      error
@@ -81,6 +82,7 @@ func Open(ctx context.Context, path string, o Options) (*DB, error) {
 		path:          path,
 		maxIdentities: o.MaxIdentities,
 		readers:       newReaders(path, min(o.Readers, maxReaders)),
+		queries:       make(chan struct{}, max(min(o.Readers, maxReaders)-1, 1)),
 		writer: writer{
 			conn:    c,
 			queue:   make(chan *change, maxQueue),
@@ -91,7 +93,7 @@ func Open(ctx context.Context, path string, o Options) (*DB, error) {
 		},
 	}
 	go db.writer.run()
-	if err := db.finishLeaving(ctx); err != nil {
+	if err := errors.Join(db.finishLeaving(ctx), db.finishHashing(ctx)); err != nil {
 		return nil, errors.Join(fmt.Errorf("open database %s: %w", path, err), db.Close())
 	}
 	return db, nil

@@ -8,6 +8,9 @@ const (
 	maxGroup      = 512     // changes in one transaction
 	maxGroupBytes = 4 << 20 // payload after which a transaction takes no more changes
 
+	checkEvery = 256 // records of a query between looks at its context
+	hashChunk  = 500 // twins indexed in one transaction after an upgrade
+
 	defaultReaders = 4
 	maxReaders     = 64
 

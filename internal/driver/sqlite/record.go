@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"encoding/json"
-	"fmt"
 	"time"
 
 	"github.com/causeway-iot/causeway"
@@ -55,17 +54,7 @@ func scanRecord(r row) (registry.Record, error) {
 			Reported: registry.Section{Properties: r.blob(28), Metadata: r.blob(29), Version: r.int(30)},
 		},
 	}
-	if scopes := r.text(16); scopes != noScopes {
-		if err := json.Unmarshal([]byte(scopes), &rec.ParentScopes); err != nil {
-			return registry.Record{}, fmt.Errorf("parent scopes of %s: %w", rec.ID, err)
-		}
-	}
-	if configs := r.text(31); configs != noConfigurations {
-		if err := json.Unmarshal([]byte(configs), &rec.Configurations); err != nil {
-			return registry.Record{}, fmt.Errorf("configurations of %s: %w", rec.ID, err)
-		}
-	}
-	return rec, nil
+	return rec, lists(&rec, r.text(16), r.text(31))
 }
 
 // How an empty list of parent scopes and no configurations are stored.

@@ -86,9 +86,14 @@ func (t *twinRows) insert(c *conn) error {
 	if _, err := c.exec(insertTwin, t.key()...); err != nil {
 		return err
 	}
-	_, err := c.exec(insertDesired, t.desired[:]...)
-	return err
+	_, twin, err := c.insert(insertDesired, t.desired[:]...)
+	if err != nil {
+		return err
+	}
+	return hashTags(c, twin, t.id, []byte(t.tags()))
 }
+
+func (t *twinRows) tags() string { s, _ := t.desired[0].(string); return s }
 
 // update replaces a twin at a version and reports whether it was there.
 func (t *twinRows) update(c *conn, match int64) (bool, error) {
@@ -97,6 +102,9 @@ func (t *twinRows) update(c *conn, match int64) (bool, error) {
 		return n == 1, err
 	}
 	if n, err = c.exec(updateTwin, t.key(match)...); err != nil || n == 0 {
+		return false, err
+	}
+	if err := rehashTags(c, t.id, t.tags()); err != nil {
 		return false, err
 	}
 	_, err = c.exec(updateDesired, t.desired[0], t.desired[1], t.desired[2], t.id.Hub, t.id.Device, t.id.Module)

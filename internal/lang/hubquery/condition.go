@@ -1,6 +1,9 @@
 package hubquery
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // Condition says which rows of a collection are meant. It is never changed and
 // safe for concurrent use.
@@ -86,29 +89,31 @@ func (r *references) add(p *Path) {
 }
 
 // Conjunct is something simple that must be true of a row for a condition to
-// be: the value at Path is the same as one of Values; or, of a Prefix, is a
-// text that begins with the text of the only one.
+// be: the value at Path is the same as one of Values; of a Prefix, it is a text
+// that begins with the text of the only one; of Defined, it is there.
 type Conjunct struct {
-	Path   *Path
-	Values []Value // of kinds that can be compared
-	Prefix bool
+	Path    *Path
+	Values  []Value // of kinds that can be compared
+	Prefix  bool
+	Defined bool // Values and Prefix do not count
 }
 
 // Holds reports whether the conjunct is true of a row.
 func (c *Conjunct) Holds(r Row) bool {
-	v := r.Lookup(c.Path)
-	if c.Prefix {
-		return v.kind == StringKind && texts(hasPrefix)([]Value{v, c.Values[0]}).True()
+	switch v := r.Lookup(c.Path); {
+	case c.Defined:
+		return v.Defined()
+	case c.Prefix:
+		return v.kind == StringKind && strings.HasPrefix(v.text, c.Values[0].text)
+	default:
+		return slices.ContainsFunc(c.Values, v.Equal)
 	}
-	return slices.ContainsFunc(c.Values, v.Equal)
 }
-
-func hasPrefix(s, prefix string) bool { return len(s) >= len(prefix) && s[:len(prefix)] == prefix }
 
 // Conjuncts returns what must be true of every row that matches, in the order
 // in which it stands there. It is for those who can find such rows without
 // looking at all: the condition may ask for more. A conjunct without values is
-// true of none.
+// true of none unless it asks whether there is any.
 func (c *Condition) Conjuncts() []Conjunct {
 	if c.where == nil {
 		return nil
@@ -156,6 +161,8 @@ func conjunct(x expr) (c Conjunct, ok bool) {
 		if p, ok := x.x.(*pathExpr); ok && !x.not {
 			return Conjunct{Path: p.path, Values: x.values}, true
 		}
+	case *defined:
+		return Conjunct{Path: x.path, Defined: true}, true
 	case *call:
 		if x.f == functions["STARTSWITH"] || x.f == functions["STARTS_WITH"] {
 			p, isPath := x.args[0].(*pathExpr)
@@ -183,7 +190,7 @@ func pathAndConstant(a, b expr) (p *pathExpr, k constant, ok bool) {
 func union(all []expr) (c Conjunct, ok bool) {
 	for i, x := range all {
 		d, ok := conjunct(x)
-		if !ok || d.Prefix || i > 0 && !d.Path.Same(c.Path) {
+		if !ok || d.Prefix || d.Defined || i > 0 && !d.Path.Same(c.Path) {
 			return Conjunct{}, false
 		}
 		c.Path = d.Path

@@ -186,7 +186,7 @@ func TestReferencesAndConjuncts(t *testing.T) {
 		{"tags.a = 1 OR tags.b = 1", "[tags.a tags.b]", "[]"},
 		{"tags.a = undefined", "[tags.a]", "[tags.a in []]"},
 		{"tags.a NIN [1]", "[tags.a]", "[]"},
-		{"IS_DEFINED(tags.a) AND CONCAT(tags.b, tags.c) = 'x' AND tags.d + tags.e = 1 AND -tags.f < 1", "[tags.a tags.b tags.c tags.d tags.e tags.f]", "[]"},
+		{"IS_DEFINED(tags.a) AND CONCAT(tags.b, tags.c) = 'x' AND tags.d + tags.e = 1 AND -tags.f < 1", "[tags.a tags.b tags.c tags.d tags.e tags.f]", "[tags.a is defined]"},
 	} {
 		c, err := hubquery.ParseCondition(x.where)
 		if err != nil {
@@ -199,8 +199,11 @@ func TestReferencesAndConjuncts(t *testing.T) {
 		for _, j := range c.Conjuncts() {
 			how := "in"
 			var values any = j.Values
-			if j.Prefix {
+			switch {
+			case j.Prefix:
 				how, values = "from", j.Values[0]
+			case j.Defined:
+				how, values = "is", "defined"
 			}
 			conj = append(conj, fmt.Sprint(j.Path, " ", how, " ", values))
 		}

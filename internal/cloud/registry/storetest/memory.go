@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -255,6 +256,66 @@ func (m *Memory) Count(ctx context.Context, hub string) (registry.Counts, error)
 		}
 	}
 	return c, nil
+}
+
+// Query implements [registry.Store]. It finds what it is asked for by looking at
+// everything.
+func (m *Memory) Query(ctx context.Context, sel registry.Selection, each func(r *registry.Record) error) error {
+	for _, r := range m.collection(sel.Hub, sel.Modules) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if sel.IDs != nil && !slices.Contains(sel.IDs, r.ID) {
+			continue
+		}
+		if cmp.Or(cmp.Compare(r.ID.Device, sel.After.Device), cmp.Compare(r.ID.Module, sel.After.Module)) <= 0 {
+			continue
+		}
+		r.Auth.Primary, r.Auth.Secondary = "", ""
+		if sel.Keep != nil && !sel.Keep(&r) {
+			continue
+		}
+		if err := each(&r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// collection returns copies of all devices or modules of a hub in order.
+func (m *Memory) collection(hub string, modules bool) []registry.Record {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var recs []registry.Record
+	for _, d := range m.hubs[hub] {
+		if !modules {
+			recs = append(recs, clone(d.rec))
+			continue
+		}
+		for _, r := range d.modules {
+			recs = append(recs, clone(*r))
+		}
+	}
+	slices.SortFunc(recs, func(a, b registry.Record) int {
+		return cmp.Or(cmp.Compare(a.ID.Device, b.ID.Device), cmp.Compare(a.ID.Module, b.ID.Module))
+	})
+	return recs
+}
+
+// Disconnect implements [registry.Store].
+func (m *Memory) Disconnect(ctx context.Context, hub string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, d := range m.hubs[hub] {
+		d.rec.Connected = false
+		for _, r := range d.modules {
+			r.Connected = false
+		}
+	}
+	return nil
 }
 
 // SetConfigurations implements [registry.Store].

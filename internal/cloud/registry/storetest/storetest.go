@@ -24,7 +24,7 @@ import (
 // returns an empty store of its own, closed by t.Cleanup.
 func Run(t *testing.T, open func(t *testing.T) registry.Store) {
 	t.Helper()
-	for _, c := range slices.Concat(reading, writing, configuring, racing) {
+	for _, c := range slices.Concat(reading, writing, configuring, querying, agreeing, racing) {
 		t.Run(c.name, func(t *testing.T) { c.test(t, open(t)) })
 	}
 }
