@@ -121,12 +121,11 @@ func TestFeedback(t *testing.T) {
 				t.Error(d)
 			}
 			settle := map[codec.Code]func() error{codec.CodeAccepted: b.Complete, codec.CodeReleased: b.Abandon, codec.CodeRejected: b.Reject}
-			settled := time.Now()
 			if err := settle[want](); err != nil {
 				t.Error(err)
 			}
-			if o := h.outcome(); o != (outcome{id, want}) || !settled.Equal(time.Now()) {
-				t.Errorf("outcome %v after %v", o, time.Since(settled))
+			if o := h.outcome(); o != (outcome{id, want}) {
+				t.Errorf("outcome %v", o)
 			}
 		}
 		// What cannot be read is rejected and does no harm.
@@ -225,11 +224,10 @@ func TestFileNotifications(t *testing.T) {
 			ended <- err
 		}()
 		pass(time.Minute)
-		r.Close()
+		m.Close()
 		if err := <-ended; !errors.Is(err, client.ErrClosed) {
 			t.Errorf("Receive while it is closed: %v", err)
 		}
-		m.Close()
 		if err := m.SendCommand(t.Context(), "d", "", &causeway.Message{}); !errors.Is(err, client.ErrClosed) {
 			t.Errorf("a command after Close: %v", err)
 		}

@@ -30,6 +30,7 @@ import (
 	"github.com/causeway-iot/causeway/internal/cloud/c2d"
 	"github.com/causeway-iot/causeway/internal/cloud/directory"
 	"github.com/causeway-iot/causeway/internal/cloud/outbox"
+	"github.com/causeway-iot/causeway/internal/cloud/query"
 	"github.com/causeway-iot/causeway/internal/cloud/registry"
 	"github.com/causeway-iot/causeway/internal/core/secret"
 	"github.com/causeway-iot/causeway/internal/driver/sqlite"
@@ -71,6 +72,7 @@ type Cloud struct {
 	registry  *registry.Service
 	commands  *c2d.Service
 	outbox    *outbox.Service
+	queries   *query.Service
 	set       *cloudhub.Set
 	hubs      *hubs
 	reg       *prometheus.Registry
@@ -157,6 +159,9 @@ func (c *Cloud) openStores(ctx context.Context) error {
 	c.outbox = outbox.New(outbox.Options{Store: c.db.Outbox(), Log: c.log, Policy: c.outboxPolicy})
 	c.commands = c2d.New(c2d.Options{Store: c.db.Commands(), Log: c.log, Policy: c.commandPolicy, Recorded: c.outbox.Recorded})
 	c.set = cloudhub.NewSet()
+	c.queries = query.New(query.Options{
+		Registry: c.registry, Live: c.live, Depth: c.commands.Depth, Metrics: obs.NewQuery(c.reg),
+	})
 	c.registry.Watch(c.set)
 	c.registry.Observe(c.set)
 	c.commands.Watch(c.set)
@@ -240,6 +245,12 @@ func (c *Cloud) firstHub() (directory.Hub, bool) {
 		}
 	}
 	return first, first.Name != ""
+}
+
+// live is the hub that knows who is connected.
+func (c *Cloud) live(hub string) (query.Live, bool) {
+	h, ok := c.set.ByName(hub)
+	return h, ok
 }
 
 func (c *Cloud) commandPolicy(hub string) c2d.Policy {

@@ -72,6 +72,10 @@ func (h *hubs) start(d directory.Hub) error {
 	if err := state.MakeDir(dir); err != nil {
 		return fmt.Errorf("start hub %s: %w", d.Name, err)
 	}
+	// What a crash left: nobody can be connected yet.
+	if err := h.registry.Disconnect(h.ctx, d.Name); err != nil {
+		return fmt.Errorf("start hub %s: %w", d.Name, err)
+	}
 	r := &running{metrics: &collectors{reg: h.reg}, done: make(chan error, 1)}
 	age, size := h.retention(d.Settings)
 	log := h.log.With(obs.KeyHub, d.Name)

@@ -52,6 +52,10 @@ func badInputs() []badInput {
 	rotate := func(body string) request {
 		return request{method: "POST", path: "/devices/keys/regenerate", body: body}
 	}
+	query := func(body string, header ...string) request {
+		return request{method: "POST", path: "/devices/query", body: body, header: with(header...)}
+	}
+	const all = `{"query":"SELECT * FROM devices"}`
 	const unauthorized, argument, json = causeway.IotHubUnauthorized, causeway.ArgumentInvalid, causeway.DeserializationError
 	return []badInput{
 		// Routing.
@@ -160,6 +164,25 @@ func badInputs() []badInput {
 		{"rotation of 101 identities", rotate(`{"policyKey":"both","devices":[` + strings.Repeat(`{"id":"d"},`, 100) + `{"id":"d"}]}`), argument, "at most 100"},
 		{"rotation of devices that are text", rotate(`{"policyKey":"both","devices":"d"}`), json, `"devices"`},
 		{"rotation with a token that may only read", request{method: "POST", path: "/devices/keys/regenerate", body: `{"policyKey":"both","devices":[{"id":"d"}]}`, header: with("Authorization", token("registryRead"))}, unauthorized, "RegistryWrite"},
+
+		// Queries.
+		{"query that is missing", query(`{}`), causeway.ArgumentNull, `no member "query"`},
+		{"query that is null", query(`{"query":null}`), causeway.ArgumentNull, `no member "query"`},
+		{"query that is blank", query(`{"query":" "}`), causeway.ArgumentNull, "there is no query"},
+		{"query that is wrong", query(`{"query":"SELECT * FROM devices WHERE tags.n == 5"}`), argument, "The query is invalid. Line 1, column 36"},
+		{"query that is too long", query(`{"query":"SELECT * FROM devices WHERE deviceId = '` + strings.Repeat("x", 8192) + `'"}`), argument, "at most 8192"},
+		{"query that is not text", query(`{"query":5}`), causeway.IotHubFormatError, "query"},
+		{"query body that is not JSON", query(`SELECT * FROM devices`), causeway.IotHubFormatError, "line 1, column 1"},
+		{"query body that is empty", query(``), causeway.IotHubFormatError, "empty"},
+		{"query body that is a list", query(`["SELECT * FROM devices"]`), causeway.IotHubFormatError, "array"},
+		{"query body that is not UTF-8", query("{\"query\":\"\xff\"}"), causeway.IotHubFormatError, "UTF-8"},
+		{"page size that is no number", query(all, "x-ms-max-item-count", "ten"), argument, "ten"},
+		{"page size 0", query(all, "x-ms-max-item-count", "0"), argument, "from 1"},
+		{"page size below 0", query(all, "x-ms-max-item-count", "-1"), argument, "from 1"},
+		{"page size beyond any", query(all, "x-ms-max-item-count", "99999999999"), argument, "99999999999"},
+		{"continuation that is none", query(all, "x-ms-continuation", "hello"), argument, "not one of this service"},
+		{"continuation of another query", query(all, "x-ms-continuation", strings.Repeat("A", 40)), argument, "another query"},
+		{"query with a token that may not", query(all, "Authorization", token("device")), unauthorized, "RegistryRead"},
 
 		// Etags.
 		{"stale etag of a device", request{method: "PUT", path: "/devices/d", body: `{}`, header: with("If-Match", `"MQ=="`)}, causeway.PreconditionFailed, ""},

@@ -28,7 +28,7 @@ func (h *handler) receiveFeedback(c *call) (reply, error) {
 	return reply{status: http.StatusOK, etag: hubhttp.LockText(d.Lock), body: body, header: http.Header{
 		"iothub-messageid":      {d.ID},
 		"iothub-sequencenumber": {strconv.FormatInt(d.Sequence, 10)},
-		"iothub-enqueuedtime":   {timeZ(d.Enqueued)},
+		"iothub-enqueuedtime":   {hubhttp.Time(d.Enqueued)},
 		"iothub-deliverycount":  {strconv.Itoa(d.DeliveryCount)},
 		"iothub-to":             {feedbackAddress},
 	}}, nil

@@ -52,13 +52,21 @@ func FuzzBody(f *testing.F) {
 		f.Add([]byte(b), uint8(3))
 		f.Add([]byte("["+b+"]"), uint8(6))
 		f.Add([]byte(b), uint8(7))
+		f.Add([]byte(b), uint8(8))
 	}
 	w := newWorld(&testing.T{})
 	w.hub.answering(causeway.Result{Status: 200}, nil)
 	owner := token("iothubowner")
 	targets := []struct{ method, path string }{
-		{"PUT", "/devices/d"}, {"PUT", "/devices/d/modules/m"}, {"PATCH", "/twins/d"}, {"PUT", "/twins/d"}, {"POST", "/twins/d/methods"}, {"POST", "/devices/d/messages/deviceBound"},
-		{"POST", "/devices"}, {"POST", "/devices/keys/regenerate"},
+		{"PUT", "/devices/d"},
+		{"PUT", "/devices/d/modules/m"},
+		{"PATCH", "/twins/d"},
+		{"PUT", "/twins/d"},
+		{"POST", "/twins/d/methods"},
+		{"POST", "/devices/d/messages/deviceBound"},
+		{"POST", "/devices"},
+		{"POST", "/devices/keys/regenerate"},
+		{"POST", "/devices/query"},
 	}
 	f.Fuzz(func(t *testing.T, body []byte, which uint8) {
 		to := targets[int(which)%len(targets)]

@@ -32,6 +32,7 @@ const (
 	mayRead  = auth.RegistryRead | auth.RegistryWrite
 	mayWrite = auth.RegistryWrite
 	service  = auth.ServiceConnect
+	mayQuery = auth.ServiceConnect | auth.RegistryRead
 )
 
 // routes is the whole API.
@@ -39,6 +40,7 @@ var routes = []route{
 	{name: "listDevices", method: "GET", pattern: "/devices", rights: mayRead, handle: (*handler).listDevices},
 	{name: "bulkChange", method: "POST", pattern: "/devices", rights: mayWrite, handle: (*handler).bulkChange},
 	{name: "rotateKeys", method: "POST", pattern: "/devices/keys/regenerate", rights: mayWrite, handle: (*handler).rotateKeys},
+	{name: "queryTwins", method: "POST", pattern: "/devices/query", rights: mayQuery, handle: (*handler).query},
 	{name: "getDevice", method: "GET", pattern: "/devices/{deviceId}", rights: mayRead, handle: (*handler).getIdentity},
 	{name: "putDevice", method: "PUT", pattern: "/devices/{deviceId}", rights: mayWrite, handle: (*handler).putIdentity},
 	{name: "deleteDevice", method: "DELETE", pattern: "/devices/{deviceId}", rights: mayWrite, handle: (*handler).deleteIdentity},

@@ -22,6 +22,7 @@ import (
 	"github.com/causeway-iot/causeway/internal/cloud/bulk"
 	"github.com/causeway-iot/causeway/internal/cloud/outbox"
 	"github.com/causeway-iot/causeway/internal/cloud/presence"
+	"github.com/causeway-iot/causeway/internal/cloud/query"
 	"github.com/causeway-iot/causeway/internal/cloud/registry"
 	"github.com/causeway-iot/causeway/internal/core/auth"
 	"github.com/causeway-iot/causeway/internal/obs"
@@ -76,6 +77,11 @@ type Feedback interface {
 	Settle(ctx context.Context, hub string, k outbox.Kind, lock causeway.LockToken, o causeway.Outcome) error
 }
 
+// Queries is what this head asks of query.Service; see there.
+type Queries interface {
+	Query(ctx context.Context, hub, text string, size int, token string) (query.Page, error)
+}
+
 // Server answers the service REST API of every hub of a cloud. Its fields are
 // set before Handler is called and not changed after.
 type Server struct {
@@ -84,6 +90,7 @@ type Server struct {
 	Registry Registry
 	Commands Commands
 	Feedback Feedback
+	Queries  Queries
 	Log      *slog.Logger // nil for none
 	Metrics  *obs.Head    // nil for none
 	Tracer   trace.TracerProvider
@@ -96,7 +103,7 @@ type Server struct {
 // one.
 func (s *Server) Handler() http.Handler {
 	h := &handler{
-		hubs: s.Hubs, registry: s.Registry, commands: s.Commands, feedback: s.Feedback,
+		hubs: s.Hubs, registry: s.Registry, commands: s.Commands, feedback: s.Feedback, queries: s.Queries,
 		bulk: &bulk.Service{Registry: s.Registry},
 		log:  s.Log, metrics: s.Metrics, fallback: s.Fallback,
 	}
@@ -118,6 +125,7 @@ type handler struct {
 	registry Registry
 	commands Commands
 	feedback Feedback
+	queries  Queries
 	bulk     *bulk.Service
 	log      *slog.Logger
 	metrics  *obs.Head

@@ -6,6 +6,7 @@ import (
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/cloud/registry"
+	"github.com/causeway-iot/causeway/internal/cloud/twinview"
 	"github.com/causeway-iot/causeway/internal/core/twin"
 )
 
@@ -58,5 +59,9 @@ func (h *handler) twinReply(c *call, rec *registry.Record) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	return reply{status: http.StatusOK, etag: twin.ETagText(rec.Twin.ETag)}.json(twinView(rec, l))
+	body, err := twinview.JSON(rec, l)
+	if err != nil {
+		return reply{}, err
+	}
+	return reply{status: http.StatusOK, etag: twin.ETagText(rec.Twin.ETag)}.json(body)
 }

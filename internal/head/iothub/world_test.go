@@ -2,6 +2,7 @@ package iothub_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -11,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -26,6 +28,7 @@ import (
 	"github.com/causeway-iot/causeway/internal/cloud/outbox"
 	"github.com/causeway-iot/causeway/internal/cloud/outbox/outboxtest"
 	"github.com/causeway-iot/causeway/internal/cloud/presence"
+	"github.com/causeway-iot/causeway/internal/cloud/query"
 	"github.com/causeway-iot/causeway/internal/cloud/registry"
 	"github.com/causeway-iot/causeway/internal/cloud/registry/storetest"
 	"github.com/causeway-iot/causeway/internal/core/auth"
@@ -90,6 +93,20 @@ func (h *fakeHub) setState(id causeway.Identity, s presence.State) {
 	h.states[id] = s
 }
 
+func (h *fakeHub) Connected(modules bool, after causeway.Identity, limit int) (ids []causeway.Identity) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for id, s := range h.states {
+		if s.Connected && id.IsModule() == modules && (id.Device > after.Device || id.Device == after.Device && id.Module > after.Module) {
+			ids = append(ids, id)
+		}
+	}
+	slices.SortFunc(ids, func(a, b causeway.Identity) int {
+		return cmp.Or(cmp.Compare(a.Device, b.Device), cmp.Compare(a.Module, b.Module))
+	})
+	return ids[:min(len(ids), limit)]
+}
+
 func (h *fakeHub) ConnectedCount() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -110,6 +127,7 @@ type world struct {
 	registry *registry.Service
 	commands *c2d.Service
 	outbox   *outbox.Service
+	queries  *query.Service
 	outcomes *outboxtest.Memory
 	handler  http.Handler
 }
@@ -121,7 +139,8 @@ func newWorld(t *testing.T) *world {
 	w.commands = c2d.New(c2d.Options{Store: c2dtest.NewMemory()})
 	w.outcomes = outboxtest.NewMemory("myhub")
 	w.outbox = outbox.New(outbox.Options{Store: w.outcomes})
-	w.handler = (&iothub.Server{Hubs: w.hubs, Registry: w.registry, Commands: w.commands, Feedback: w.outbox}).Handler()
+	w.queries = query.New(query.Options{Registry: w.registry, Live: func(string) (query.Live, bool) { return w.hub, true }, Depth: w.commands.Depth})
+	w.handler = (&iothub.Server{Hubs: w.hubs, Registry: w.registry, Commands: w.commands, Feedback: w.outbox, Queries: w.queries}).Handler()
 	return w
 }
 

@@ -171,6 +171,12 @@ func (h *Hub) State(id causeway.Identity) presence.State {
 // ConnectedCount returns how many devices are connected, modules not counted.
 func (h *Hub) ConnectedCount() int { return h.presence.Devices() }
 
+// Connected returns up to limit connected devices, or modules, in the order of
+// their ids, from the first beyond after.
+func (h *Hub) Connected(modules bool, after causeway.Identity, limit int) []causeway.Identity {
+	return h.presence.Connected(modules, after, limit)
+}
+
 // SetHub replaces the hub's hosts, policies, authorities and settings, routes
 // included: what is sent from then on goes where they say. Sessions
 // that a policy let in go on until their token expires. The name cannot change.
