@@ -194,6 +194,7 @@ func (q *Queue) read(r eventlog.Record) (total uint64, m causeway.Message, err e
 		return 0, m, err
 	}
 	m, err = decodeMessage(q.hub, body)
+	m.Sequence = int64(r.Offset)
 	return total, m, err
 }
 

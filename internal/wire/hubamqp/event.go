@@ -44,29 +44,59 @@ func AppendEvent(dst []byte, m *causeway.Message, at Position, runtime *Runtime)
 	number(&w, at.Offset)
 	w.Symbol(annEnqueuedTime)
 	w.Timestamp(codec.TimestampOf(at.Enqueued))
-	text(&w, annPartitionKey, m.From.Device)
-	text(&w, annDevice, m.From.Device)
-	text(&w, annModule, m.From.Module)
-	text(&w, annAuth, m.Auth)
-	text(&w, annGeneration, m.GenerationID)
+	writeStamped(&w, m, m.To, false)
+	return w.Bytes()
+}
+
+// AppendRouted appends m as it is sent to a broker outside that is an endpoint
+// of routes. Its partition key is the device. With stamps, what the hub stamped
+// on it stands among the application properties too: receivers of queues and
+// topics look for it there.
+func AppendRouted(dst []byte, m *causeway.Message, stamps bool) []byte {
+	w := codec.NewWriter(dst)
+	w.Map(codec.CodeMessageAnnotations)
+	writeStamped(&w, m, "", stamps) // To is where the device sent it, which brokers may take for theirs
+	return w.Bytes()
+}
+
+// writeStamped writes the rest of a message after its place: what the hub
+// stamped on it, and what was sent. The message annotations are begun.
+func writeStamped(w *codec.Writer, m *causeway.Message, to string, stamps bool) {
+	text(w, annPartitionKey, m.From.Device)
+	text(w, annDevice, m.From.Device)
+	text(w, annModule, m.From.Module)
+	text(w, annAuth, m.Auth)
+	text(w, annGeneration, m.GenerationID)
 	if !m.Enqueued.IsZero() {
 		w.Symbol(annEnqueued)
 		w.Timestamp(codec.TimestampOf(m.Enqueued))
 	}
-	text(&w, annSource, m.Source)
-	text(&w, annModelID, m.ModelID)
-	writeSent(&w, m)
+	text(w, annSource, m.Source)
+	text(w, annModelID, m.ModelID)
+	writeSent(w, m)
 	w.End()
-	writeProperties(&w, m, m.To)
+	writeProperties(w, m, to)
 
 	w.Map(codec.CodeApplicationProperties)
-	pair(&w, keySchema, m.Schema)
-	pair(&w, keyCreationTime, m.CreationTime)
-	pair(&w, keyOperation, m.Operation)
+	pair(w, keySchema, m.Schema)
+	pair(w, keyCreationTime, m.CreationTime)
+	pair(w, keyOperation, m.Operation)
+	if stamps {
+		pair(w, annDevice, m.From.Device)
+		pair(w, annModule, m.From.Module)
+		pair(w, annAuth, m.Auth)
+		pair(w, annGeneration, m.GenerationID)
+		pair(w, annSource, m.Source)
+		pair(w, annModelID, m.ModelID)
+		pair(w, annComponent, m.Component)
+		if !m.Enqueued.IsZero() {
+			pair(w, annEnqueued, m.Enqueued.UTC().Format(time.RFC3339Nano))
+		}
+	}
 	for i := range m.Properties {
 		p := &m.Properties[i]
 		if p.Key == "" || m.Schema != "" && p.Key == keySchema || m.CreationTime != "" && p.Key == keyCreationTime ||
-			m.Operation != "" && p.Key == keyOperation || again(m.Properties, i) {
+			m.Operation != "" && p.Key == keyOperation || again(m.Properties, i) || stamps && isStamp(p.Key) {
 			continue
 		}
 		w.String(p.Key)
@@ -74,7 +104,16 @@ func AppendEvent(dst []byte, m *causeway.Message, at Position, runtime *Runtime)
 	}
 	w.End()
 	w.Data(m.Body)
-	return w.Bytes()
+}
+
+// isStamp reports whether an application property has the name of a stamp, which
+// only the hub may put there.
+func isStamp(key string) bool {
+	switch key {
+	case annDevice, annModule, annAuth, annGeneration, annSource, annModelID, annComponent, annEnqueued:
+		return true
+	}
+	return false
 }
 
 func writeRuntime(w *codec.Writer, r *Runtime) {
