@@ -28,12 +28,20 @@ unit: ## all Go tests without the race detector, for a quick look
 
 # rhea, the AMQP library under Azure's Node SDKs: a peer in the tests of wire/amqp.
 RHEA = wire/amqp/testdata/rhea
-peers: ## install what Go tests talk to from npm, if npm is there
+peers: ## install what Go tests talk to from npm and Maven, if they are there
 	@if command -v npm >/dev/null 2>&1; then $(MAKE) -s $(RHEA)/node_modules/.stamp; else false; fi || \
 	  { echo "rhea could not be installed: its tests skip"; test -z "$$CI"; }
+	@if command -v mvn >/dev/null 2>&1; then $(MAKE) -s $(KAFKA)/target/.stamp; else false; fi || \
+	  { echo "Apache Kafka could not be installed: its tests skip"; test -z "$$CI"; }
 
 $(RHEA)/node_modules/.stamp: $(RHEA)/package.json $(RHEA)/package-lock.json
 	npm ci --prefix $(RHEA) --no-audit --no-fund --loglevel=error
+	touch $@
+
+# Apache Kafka, a peer in the tests of connector/kafka.
+KAFKA = connector/kafka/testdata/broker
+$(KAFKA)/target/.stamp: $(KAFKA)/pom.xml
+	mvn -q -B -f $< dependency:copy-dependencies
 	touch $@
 
 cross: ## check that the binary builds for every platform, without cgo
