@@ -262,9 +262,19 @@ func TestFailures(t *testing.T) {
 		permanent bool
 		wait      time.Duration
 	}{
-		{400, "", true, 0}, {413, "", true, 0}, {422, "", true, 0}, {410, "", true, 0},
-		{401, "", false, 0}, {403, "", false, 0}, {404, "", false, 0}, {408, "", false, 0},
-		{429, "7", false, 7 * time.Second}, {503, "120", false, 2 * time.Minute}, {500, "x", false, 0}, {301, "", false, 0}, {504, "-1", false, 0},
+		{400, "", true, 0},
+		{413, "", true, 0},
+		{422, "", true, 0},
+		{410, "", true, 0},
+		{401, "", false, 0},
+		{403, "", false, 0},
+		{404, "", false, 0},
+		{408, "", false, 0},
+		{429, "7", false, 7 * time.Second},
+		{503, "120", false, 2 * time.Minute},
+		{500, "x", false, 0},
+		{301, "", false, 0},
+		{504, "-1", false, 0},
 	} {
 		r := receive(t, func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Retry-After", row.after)
