@@ -85,6 +85,7 @@ func NewCmdRoot(st *state.State) *cobra.Command {
 		{"use", NewCmdC2D},
 		{"use", NewCmdMethod},
 		{"use", NewCmdMonitor},
+		{"use", NewCmdRoute},
 		{"load", NewCmdSim},
 		{"load", NewCmdBench},
 		{"", NewCmdVersion},

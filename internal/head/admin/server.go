@@ -39,6 +39,7 @@ type Directory interface {
 	List() []directory.Hub
 	Get(name string) (directory.Hub, bool)
 	Create(ctx context.Context, name string, hosts []string, o directory.CreateOptions) (directory.Hub, error)
+	Update(ctx context.Context, name string, change func(*directory.Hub) error) (directory.Hub, error)
 	Delete(ctx context.Context, name string) error
 	RegenerateKey(ctx context.Context, hub, policy, which string) (directory.Hub, error)
 	AddAuthority(ctx context.Context, hub string, a directory.Authority) (directory.Hub, error)

@@ -366,7 +366,7 @@ func TestConnectionEvents(t *testing.T) {
 		s1.Close(nil)
 		s1 = connect(t, c.cloud, d1, &settler{}, 0) // it was away for a moment only
 		connect(t, c.cloud, d1, &settler{}, 0)      // and took over
-		time.Sleep(cloudhub.DefaultSnapshot) //nolint:forbidigo // simulated time
+		time.Sleep(cloudhub.DefaultSnapshot)        //nolint:forbidigo // simulated time
 		synctest.Wait()
 		same(t, "second minute", ops())
 		_ = s1

@@ -1,0 +1,168 @@
+package cloud_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/client"
+	"github.com/causeway-iot/causeway/internal/app/cloud"
+	"github.com/causeway-iot/causeway/internal/app/config"
+)
+
+// read returns the first n events of a hub as its Event Hubs reader gets them.
+func (r *running) read(n int) []client.PartitionEvent {
+	r.t.Helper()
+	o := r.options()
+	o.AMQPPort = r.Connection().AMQPPort
+	e, err := client.NewEvents(client.EventsOptions{Options: o, ConnectionString: r.Connection().EventHubsConnectionString})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer e.Close()
+	ctx, cancel := context.WithTimeout(r.t.Context(), patience)
+	defer cancel()
+	got := make(chan client.PartitionEvent, 100)
+	done := make(chan error, 1)
+	go func() {
+		done <- e.Consume(ctx, client.ConsumeOptions{}, func(_ context.Context, events []client.PartitionEvent) error {
+			for i := range events {
+				got <- events[i].Clone()
+			}
+			return nil
+		})
+	}()
+	var list []client.PartitionEvent
+	for len(list) < n {
+		select {
+		case ev := <-got:
+			list = append(list, ev)
+		case <-ctx.Done():
+			r.t.Fatalf("%d of %d events came: %v", len(list), n, list)
+		}
+	}
+	cancel()
+	<-done
+	slices.SortStableFunc(list, func(a, b client.PartitionEvent) int { return a.Message.Enqueued.Compare(b.Message.Enqueued) })
+	return list
+}
+
+// TestRoutesEndToEnd: telemetry and events of every source go through routes to
+// events, and the Event Hubs reader gets them with the exact properties.
+func TestRoutesEndToEnd(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	cfg := configFor(dir)
+	cfg.Events.ConnectionSnapshot = config.Duration(time.Second)
+	r := start(t, cfg, cloud.Options{Devices: []string{"d1"}})
+	a, s, ctx := r.admin(dir), r.service(), t.Context()
+	for _, route := range []client.Route{
+		{Name: "hot", Condition: "$body.t > 20 AND $twin.tags.site = 'west'", EndpointNames: []string{"events"}, IsEnabled: true},
+		{Name: "twin", Source: "TwinChangeEvents", EndpointNames: []string{"events"}, IsEnabled: true},
+		{Name: "lifecycle", Source: "DeviceLifecycleEvents", EndpointNames: []string{"events"}, IsEnabled: true},
+		{Name: "connection", Source: "DeviceConnectionStateEvents", EndpointNames: []string{"events"}, IsEnabled: true},
+	} {
+		if _, err := a.PutRoute(ctx, "localhost", route); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := a.SetFallback(ctx, "localhost", false, ""); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.PutEnrichment(ctx, "localhost", client.Enrichment{Key: "hub", Value: "$iothubname", EndpointNames: []string{"events"}}); err != nil {
+		t.Fatal(err)
+	}
+
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := s.CreateDevice(ctx, client.DeviceIdentity{DeviceID: "d2", Status: "enabled"})
+	must(err)
+	_, err = s.CreateModule(ctx, client.ModuleIdentity{DeviceID: "d2", ModuleID: "m1"})
+	must(err)
+	_, err = s.UpdateTwin(ctx, "d1", "", client.TwinPatch{Tags: json.RawMessage(`{"site":"west"}`)}, "")
+	must(err)
+	_, err = s.ReplaceTwin(ctx, "d2", "m1", client.TwinPatch{Desired: json.RawMessage(`{"a":1}`)}, "")
+	must(err)
+
+	d := r.device(r.Connection().DeviceConnectionString, client.DeviceOptions{})
+	for _, v := range []string{"10", "21", "30"} {
+		must(d.Send(ctx, &causeway.Message{Body: []byte(`{"t":` + v + `}`), ContentType: "application/json", ContentEncoding: "utf-8"}))
+	}
+	if _, err := d.Report(ctx, []byte(`{"fw":"1.2"}`)); err != nil {
+		t.Fatal(err)
+	}
+	must(s.DeleteDevice(ctx, "d2", "*"))
+
+	var got []string
+	for _, e := range r.read(10) {
+		got = append(got, describe(t, &e))
+	}
+	const common = "hubName deviceId %sopType operationTimestamp iothub-message-schema hub"
+	device, module := fmt.Sprintf(common, ""), fmt.Sprintf(common, "moduleId ")
+	want := []string{
+		"deviceLifecycleEvents d2 createDeviceIdentity deviceLifecycleNotification | " + device + " | deviceId etag properties version",
+		"deviceLifecycleEvents d2/m1 createDeviceIdentity deviceLifecycleNotification | " + module + " | deviceId etag moduleId properties version",
+		"twinChangeEvents d1 updateTwin twinChangeNotification | " + device + " | tags version",
+		"twinChangeEvents d2/m1 replaceTwin twinChangeNotification | " + module + " | deviceId etag moduleId properties tags version",
+		"Telemetry d1   | hub | t",
+		"Telemetry d1   | hub | t",
+		"twinChangeEvents d1 updateTwin twinChangeNotification | " + device + " | properties version",
+		"deviceLifecycleEvents d2/m1 deleteDeviceIdentity deviceLifecycleNotification | " + module + " | deviceId etag moduleId properties version",
+		"deviceLifecycleEvents d2 deleteDeviceIdentity deviceLifecycleNotification | " + device + " | deviceId etag properties version",
+		"deviceConnectionStateEvents d1 deviceConnected deviceConnectionStateNotification | " + device + " | sequenceNumber",
+	}
+	// When a snapshot is taken is not in the hands of the test.
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// describe is an event in a line: source, sender, operation, schema, the names of
+// its properties, and those of the members of its body.
+func describe(t *testing.T, e *client.PartitionEvent) string {
+	t.Helper()
+	m := &e.Message
+	op, _ := m.Property("opType")
+	schema := m.Schema
+	var names []string
+	for _, p := range m.Properties {
+		names = append(names, p.Key)
+	}
+	if schema == "" {
+		schema, _ = m.Property("iothub-message-schema")
+	} else {
+		names = slices.Insert(names, max(len(names)-1, 0), "iothub-message-schema")
+	}
+	var body map[string]json.RawMessage
+	if err := json.Unmarshal(m.Body, &body); err != nil {
+		t.Errorf("%v: %s", err, m.Body)
+	}
+	var members []string
+	for k := range body {
+		members = append(members, k)
+	}
+	slices.Sort(members)
+	if m.Source != causeway.SourceTelemetry {
+		hub, _ := m.Property("hubName")
+		at, _ := m.Property("operationTimestamp")
+		if m.ContentType != "application/json" || m.ContentEncoding != "utf-8" || m.CorrelationID == "" || m.UserID != "localhost" || hub != "localhost" ||
+			len(at) != len("2026-05-06T07:08:09.1234567Z") || m.Enqueued.IsZero() || e.PartitionKey != m.From.Device {
+			t.Errorf("an event without what all have: %+v", m)
+		}
+	}
+	if hub, _ := m.Property("hub"); hub != "localhost" {
+		t.Errorf("without the enrichment: %+v", m)
+	}
+	return fmt.Sprintf("%s %s %s %s | %s | %s", m.Source, m.From, op, schema, strings.Join(names, " "), strings.Join(members, " "))
+}
