@@ -71,6 +71,10 @@ type HubSettings struct {
 	FeedbackLockSeconds      int64 `json:"feedbackLockSeconds,omitempty"`
 	FeedbackMaxDeliveryCount int   `json:"feedbackMaxDeliveryCount,omitempty"`
 
+	FileUploadDisabled   bool   `json:"fileUploadDisabled,omitempty"`
+	FileUploadContainer  string `json:"fileUploadContainer,omitempty"`
+	FileUploadTTLSeconds int64  `json:"fileUploadTtlSeconds,omitempty"`
+
 	FileNotificationsDisabled        bool  `json:"fileNotificationsDisabled,omitempty"`
 	FileNotificationTTLSeconds       int64 `json:"fileNotificationTtlSeconds,omitempty"`
 	FileNotificationLockSeconds      int64 `json:"fileNotificationLockSeconds,omitempty"`

@@ -32,6 +32,7 @@ import (
 	"github.com/causeway-iot/causeway/internal/cloud/outbox"
 	"github.com/causeway-iot/causeway/internal/cloud/query"
 	"github.com/causeway-iot/causeway/internal/cloud/registry"
+	"github.com/causeway-iot/causeway/internal/cloud/upload"
 	"github.com/causeway-iot/causeway/internal/core/secret"
 	"github.com/causeway-iot/causeway/internal/driver/sqlite"
 	"github.com/causeway-iot/causeway/internal/hub/cloudhub"
@@ -73,6 +74,7 @@ type Cloud struct {
 	commands  *c2d.Service
 	outbox    *outbox.Service
 	queries   *query.Service
+	uploads   *upload.Service
 	set       *cloudhub.Set
 	hubs      *hubs
 	reg       *prometheus.Registry
@@ -165,11 +167,19 @@ func (c *Cloud) openStores(ctx context.Context) error {
 	c.registry.Watch(c.set)
 	c.registry.Observe(c.set)
 	c.commands.Watch(c.set)
+	blobKey, err := openBlobKey(c.cfg.Data)
+	if err != nil {
+		return err
+	}
 	c.hubs = &hubs{
-		dir: filepath.Join(c.cfg.Data, HubsDir), events: c.cfg.Events, log: c.log, reg: c.reg,
+		blobKey: blobKey,
+		dir:     filepath.Join(c.cfg.Data, HubsDir), events: c.cfg.Events, log: c.log, reg: c.reg,
 		registry: c.registry, commands: c.commands, outbox: c.outbox, set: c.set,
 		running: map[string]*running{}, leaving: map[string][]causeway.Identity{},
 	}
+	c.uploads = upload.New(upload.Options{
+		Store: c.db.Uploads(), Storage: c.hubs.storage, Notify: c.outbox.Notify, Policy: c.uploadPolicy, Log: c.log,
+	})
 	// Hubs outlive the heads that serve from them, whatever ends first.
 	c.hubs.ctx, c.hubs.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	c.directory.Watch(c.hubs.changed)

@@ -18,8 +18,10 @@ import (
 //	DIR/lock             held while a cloud runs; has its process id
 //	DIR/causeway.db      SQLite: hubs, identities, twins, queues, sessions
 //	DIR/hubs/HUB/log/    the event log of a hub
+//	DIR/hubs/HUB/blobs/  its blobs: the files that devices upload, and others
 //	DIR/ca/              the local certificate authority and the server's certificate
 //	DIR/key              seals the keys in causeway.db; without it they are lost
+//	DIR/blob.key         signs access to blobs (0600); without it, signatures given so far end
 //	DIR/admin.token      bearer token of the administration (0600)
 //	DIR/connection.json  how to reach the running cloud, for the command line (0600)
 const (
@@ -27,6 +29,8 @@ const (
 	DatabaseFile   = "causeway.db"
 	HubsDir        = "hubs"
 	LogDir         = "log"
+	BlobsDir       = "blobs"
+	BlobKeyFile    = "blob.key"
 	CADir          = "ca"
 	CAFile         = "ca.pem"
 	KeyFile        = "key"

@@ -20,7 +20,9 @@ import (
 	"github.com/causeway-iot/causeway/internal/cloud/directory"
 	"github.com/causeway-iot/causeway/internal/cloud/outbox"
 	"github.com/causeway-iot/causeway/internal/cloud/registry"
+	"github.com/causeway-iot/causeway/internal/cloud/upload"
 	"github.com/causeway-iot/causeway/internal/core/routing"
+	"github.com/causeway-iot/causeway/internal/driver/dirblob"
 	"github.com/causeway-iot/causeway/internal/driver/seglog"
 	"github.com/causeway-iot/causeway/internal/hub/cloudhub"
 	"github.com/causeway-iot/causeway/internal/obs"
@@ -42,6 +44,7 @@ type hubs struct {
 	set      *cloudhub.Set
 	// endpoints finds the custom endpoints that routes lead to; nil for none.
 	endpoints routing.Endpoints
+	blobKey   blobKey
 
 	ctx    context.Context // the hubs' life, which ends after the heads'
 	cancel context.CancelFunc
@@ -56,6 +59,8 @@ type hubs struct {
 type running struct {
 	hub     *cloudhub.Hub
 	events  *seglog.Log
+	blobs   *dirblob.Store
+	storage upload.Storage
 	metrics *collectors
 	cancel  context.CancelFunc
 	done    chan error
@@ -88,6 +93,11 @@ func (h *hubs) start(d directory.Hub) error {
 		r.metrics.release()
 		return fmt.Errorf("start hub %s: open event log: %w", d.Name, err)
 	}
+	if r.blobs, err = dirblob.Open(filepath.Join(h.dir, d.Name, BlobsDir), dirblob.Options{}); err != nil {
+		r.metrics.release()
+		return errors.Join(fmt.Errorf("start hub %s: %w", d.Name, err), r.events.Close())
+	}
+	r.storage = upload.Storage{Store: r.blobs, Key: h.blobKey.of(d)}
 	r.hub, err = cloudhub.New(cloudhub.Options{
 		Hub: d, Registry: h.registry, Commands: h.commands, Events: r.events,
 		Endpoints: h.endpoints, Snapshot: time.Duration(h.events.ConnectionSnapshot),
@@ -95,12 +105,12 @@ func (h *hubs) start(d directory.Hub) error {
 	})
 	if err != nil {
 		r.metrics.release()
-		return errors.Join(fmt.Errorf("start hub %s: %w", d.Name, err), r.events.Close())
+		return errors.Join(fmt.Errorf("start hub %s: %w", d.Name, err), r.blobs.Close(), r.events.Close())
 	}
 	r.metrics.MustRegister(h.waiting(d.Name), h.waitingOutbox(d.Name, outbox.Feedback), h.waitingOutbox(d.Name, outbox.FileNotifications))
 	ctx, cancel := context.WithCancel(h.ctx)
 	r.cancel = cancel
-	go func() { r.done <- r.hub.Run(ctx) }()
+	go func() { r.done <- r.run(ctx) }()
 	h.running[d.Name] = r
 	h.set.Add(r.hub)
 	return nil
@@ -240,13 +250,27 @@ func (d hubDirectory) Delete(ctx context.Context, name string) error {
 	return nil
 }
 
+// run serves until ctx ends.
+func (r *running) run(ctx context.Context) error {
+	swept := make(chan error, 1)
+	go func() { swept <- r.blobs.Run(ctx) }()
+	err := r.hub.Run(ctx)
+	r.cancel()
+	return errors.Join(err, notCanceled(<-swept))
+}
+
+// notCanceled drops an error that says only that its context has ended.
+func notCanceled(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
 func (r *running) stop() error {
 	r.cancel()
-	err := <-r.done
-	if errors.Is(err, context.Canceled) {
-		err = nil
-	}
-	err = errors.Join(err, r.events.Close())
+	err := notCanceled(<-r.done)
+	err = errors.Join(err, r.blobs.Close(), r.events.Close())
 	r.metrics.release()
 	return err
 }

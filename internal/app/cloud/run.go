@@ -15,6 +15,7 @@ import (
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/head/admin"
+	"github.com/causeway-iot/causeway/internal/head/blob"
 	devicehttp "github.com/causeway-iot/causeway/internal/head/http"
 	"github.com/causeway-iot/causeway/internal/head/iothub"
 	"github.com/causeway-iot/causeway/internal/head/mqtt"
@@ -89,9 +90,10 @@ func (c *Cloud) Run(ctx context.Context) error {
 		go func() { ended <- part(heads, name, run) }()
 	}
 	// So do the services, which outlive the heads.
-	queues := make(chan error, 2)
+	queues := make(chan error, 3)
 	go func() { queues <- part(services, "command queues", c.commands.Run) }()
 	go func() { queues <- part(services, "queues to back ends", c.outbox.Run) }()
+	go func() { queues <- part(services, "file uploads", c.uploads.Run) }()
 
 	err := c.announce(ctx)
 	running, queuesRun := len(parts), cap(queues)
@@ -192,7 +194,7 @@ func (c *Cloud) adminAddresses() []admin.Address {
 }
 
 // webServer is what the HTTPS port carries: the API of devices and that of back
-// ends, WebSockets, the administration.
+// ends, WebSockets, blobs, the administration.
 func (c *Cloud) webServer(hub causeway.Hub, ws *wsnet.Handler, a *admin.Server) *http.Server {
 	service := &iothub.Server{
 		Hubs: func(host string) (iothub.Hub, bool) {
@@ -203,15 +205,17 @@ func (c *Cloud) webServer(hub causeway.Hub, ws *wsnet.Handler, a *admin.Server) 
 		Metrics: obs.NewHead(c.reg, "https"), Tracer: c.tracer,
 	}
 	devices := &devicehttp.Server{
-		Hub: hub, Commands: c.commands, Log: c.log, Metrics: obs.NewHead(c.reg, "http"), Tracer: c.tracer,
+		Hub: hub, Commands: c.commands, Uploads: c.uploads, Log: c.log, Metrics: obs.NewHead(c.reg, "http"), Tracer: c.tracer,
 		Fallback: service.Handler(),
 	}
-	api, adm := devices.Handler(), a.Handler()
+	api, adm, files := devices.Handler(), a.Handler(), c.blobHead()
 	// Not a ServeMux: it would clean paths, and ids may hold anything.
 	route := func(w http.ResponseWriter, r *http.Request) {
 		switch p := r.URL.Path; {
 		case wsnet.At(p):
 			ws.ServeHTTP(w, r)
+		case blob.Match(r):
+			files.ServeHTTP(w, r)
 		case p == "/healthz", p == "/readyz", p == "/metrics",
 			p == admin.Prefix, strings.HasPrefix(p, admin.Prefix+"/"), strings.HasPrefix(p, "/debug/pprof/"):
 			adm.ServeHTTP(w, r)

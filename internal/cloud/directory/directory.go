@@ -43,6 +43,10 @@ type Settings struct {
 	FeedbackLock             time.Duration `json:"feedbackLock,omitempty"` // of a message that is being received
 	FeedbackMaxDeliveryCount int           `json:"feedbackMaxDeliveryCount,omitempty"`
 
+	FileUploadDisabled  bool          `json:"fileUploadDisabled,omitempty"`
+	FileUploadContainer string        `json:"fileUploadContainer,omitempty"`
+	FileUploadTTL       time.Duration `json:"fileUploadTTL,omitempty"` // of a ticket
+
 	FileNotificationsDisabled        bool          `json:"fileNotificationsDisabled,omitempty"`
 	FileNotificationTTL              time.Duration `json:"fileNotificationTTL,omitempty"`
 	FileNotificationLock             time.Duration `json:"fileNotificationLock,omitempty"`

@@ -8,6 +8,8 @@ import (
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/core/auth"
+	"github.com/causeway-iot/causeway/internal/core/blob"
+	"github.com/causeway-iot/causeway/internal/wire/blobsas"
 )
 
 // Bounds of a hub's description.
@@ -28,6 +30,7 @@ const (
 	maxCertificate = 64 << 10 // bytes of DER
 	minTTL         = time.Minute
 	maxMessageTTL  = 48 * time.Hour // of feedback and file notifications
+	maxUploadTTL   = 24 * time.Hour
 	minLock        = 5 * time.Second
 	maxLock        = 300 * time.Second
 	maxDeliveries  = 100
@@ -132,6 +135,12 @@ func (h *Hub) validateSettings(op string) error {
 		return invalid(op, "the time to live of commands of hub %q is %s; use %s to %s, or 0 for the default", h.Name, s.CommandTTL, minTTL, causeway.MaxCommandTTL)
 	case s.MaxDeliveryCount < 0 || s.MaxDeliveryCount > maxDeliveries:
 		return invalid(op, "the maximum delivery count of hub %q is %d; use 1 to %d, or 0 for the default", h.Name, s.MaxDeliveryCount, maxDeliveries)
+	}
+	if t := s.FileUploadTTL; t != 0 && (t < minTTL || t > maxUploadTTL) {
+		return invalid(op, "the time to live of file uploads of hub %q is %s; use %s to %s, or 0 for the default", h.Name, t, minTTL, maxUploadTTL)
+	}
+	if c := s.FileUploadContainer; c != "" && (blob.CheckContainer(c) != nil || c == blobsas.AccountName) {
+		return invalid(op, "the container of file uploads of hub %q is %q; use 3 to 63 lower-case letters, digits and single inner hyphens, not %q", h.Name, c, blobsas.AccountName)
 	}
 	if err := h.validateQueue(op, "feedback", s.FeedbackTTL, s.FeedbackLock, s.FeedbackMaxDeliveryCount); err != nil {
 		return err

@@ -243,14 +243,13 @@ func (s *Store) Containers(ctx context.Context, prefix, after string, limit int)
 // Container implements [blob.Store].
 func (s *Store) Container(name string) blob.Bucket { return bucket{s, name} }
 
-// Run forgets blocks that nobody commits, until ctx ends.
+// Run forgets blocks that nobody commits, until ctx ends. What cannot be
+// forgotten now is tried again.
 func (s *Store) Run(ctx context.Context) error {
 	tick := time.NewTicker(SweepEvery)
 	defer tick.Stop()
 	for {
-		if err := s.Sweep(ctx, time.Now().Add(-blob.StagedFor)); err != nil && ctx.Err() == nil {
-			return err
-		}
+		_ = s.Sweep(ctx, time.Now().Add(-blob.StagedFor))
 		select {
 		case <-ctx.Done():
 			return ctx.Err()

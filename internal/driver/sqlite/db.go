@@ -14,6 +14,7 @@ import (
 	"github.com/causeway-iot/causeway/internal/cloud/directory"
 	"github.com/causeway-iot/causeway/internal/cloud/outbox"
 	"github.com/causeway-iot/causeway/internal/cloud/registry"
+	"github.com/causeway-iot/causeway/internal/cloud/upload"
 )
 
 // Options of a database. The zero value is useful.
@@ -124,6 +125,10 @@ func (db *DB) Commands() c2d.Store { return commandStore{db} }
 
 // Outbox returns the store of queues to back ends.
 func (db *DB) Outbox() outbox.Store { return outboxStore{db} }
+
+// Uploads returns the store of upload tickets. Tickets belong to devices of
+// [DB.Registry].
+func (db *DB) Uploads() upload.Store { return uploadStore{db} }
 
 // Directory returns the store of hubs.
 func (db *DB) Directory() directory.Store { return directoryStore{db} }

@@ -42,6 +42,10 @@ type settingsBody struct {
 	FeedbackLockSeconds      int64 `json:"feedbackLockSeconds,omitempty" minimum:"0" maximum:"300" doc:"How long a receiver has for a message of feedback; 0 is the default"`
 	FeedbackMaxDeliveryCount int   `json:"feedbackMaxDeliveryCount,omitempty" minimum:"0" maximum:"100" doc:"How often feedback may be abandoned; 0 is the default"`
 
+	FileUploadDisabled   bool   `json:"fileUploadDisabled,omitempty" doc:"Whether devices cannot upload files"`
+	FileUploadContainer  string `json:"fileUploadContainer,omitempty" maxLength:"63" doc:"Blob container for the files of devices; without one, uploads"`
+	FileUploadTTLSeconds int64  `json:"fileUploadTtlSeconds,omitempty" minimum:"0" maximum:"86400" doc:"How long a device has for an upload; 0 is the default, an hour"`
+
 	FileNotificationsDisabled        bool  `json:"fileNotificationsDisabled,omitempty" doc:"Whether back ends are not told of uploaded files"`
 	FileNotificationTTLSeconds       int64 `json:"fileNotificationTtlSeconds,omitempty" minimum:"0" maximum:"172800" doc:"How long a file notification is kept; 0 is the default"`
 	FileNotificationLockSeconds      int64 `json:"fileNotificationLockSeconds,omitempty" minimum:"0" maximum:"300" doc:"How long a receiver has for a file notification; 0 is the default"`
@@ -59,7 +63,8 @@ func newSettings(s directory.Settings) settingsBody {
 		RetentionSeconds: int64(s.RetentionTime.Seconds()), RetentionBytes: s.RetentionBytes,
 		CommandTTLSeconds: int64(s.CommandTTL.Seconds()), MaxDeliveryCount: s.MaxDeliveryCount,
 		FeedbackTTLSeconds: int64(s.FeedbackTTL.Seconds()), FeedbackLockSeconds: int64(s.FeedbackLock.Seconds()),
-		FeedbackMaxDeliveryCount:  s.FeedbackMaxDeliveryCount,
+		FeedbackMaxDeliveryCount: s.FeedbackMaxDeliveryCount,
+		FileUploadDisabled:       s.FileUploadDisabled, FileUploadContainer: s.FileUploadContainer, FileUploadTTLSeconds: int64(s.FileUploadTTL.Seconds()),
 		FileNotificationsDisabled: s.FileNotificationsDisabled, FileNotificationTTLSeconds: int64(s.FileNotificationTTL.Seconds()),
 		FileNotificationLockSeconds: int64(s.FileNotificationLock.Seconds()), FileNotificationMaxDeliveryCount: s.FileNotificationMaxDeliveryCount,
 	}
@@ -74,7 +79,8 @@ func (b settingsBody) settings() directory.Settings {
 		RetentionTime: seconds(b.RetentionSeconds), RetentionBytes: b.RetentionBytes,
 		CommandTTL: seconds(b.CommandTTLSeconds), MaxDeliveryCount: b.MaxDeliveryCount,
 		FeedbackTTL: seconds(b.FeedbackTTLSeconds), FeedbackLock: seconds(b.FeedbackLockSeconds),
-		FeedbackMaxDeliveryCount:  b.FeedbackMaxDeliveryCount,
+		FeedbackMaxDeliveryCount: b.FeedbackMaxDeliveryCount,
+		FileUploadDisabled:       b.FileUploadDisabled, FileUploadContainer: b.FileUploadContainer, FileUploadTTL: seconds(b.FileUploadTTLSeconds),
 		FileNotificationsDisabled: b.FileNotificationsDisabled, FileNotificationTTL: seconds(b.FileNotificationTTLSeconds),
 		FileNotificationLock: seconds(b.FileNotificationLockSeconds), FileNotificationMaxDeliveryCount: b.FileNotificationMaxDeliveryCount,
 	}

@@ -26,6 +26,11 @@ var routes = []route{
 	{"receiveModuleCommand", "GET", "/devices/{deviceId}/modules/{moduleId}/messages/deviceBound", (*handler).receive},
 	{"completeModuleCommand", "DELETE", "/devices/{deviceId}/modules/{moduleId}/messages/deviceBound/{lockToken}", (*handler).complete},
 	{"abandonModuleCommand", "POST", "/devices/{deviceId}/modules/{moduleId}/messages/deviceBound/{lockToken}/abandon", (*handler).abandon},
+
+	{"createUpload", "POST", "/devices/{deviceId}/files", (*handler).createUpload},
+	{"getUpload", "GET", "/devices/{deviceId}/files/{fileName}", (*handler).getUpload},
+	{"completeUpload", "POST", "/devices/{deviceId}/files/notifications", (*handler).completeUpload},
+	{"completeUploadById", "POST", "/devices/{deviceId}/files/notifications/{correlationId}", (*handler).completeUpload},
 }
 
 // patterns holds the parsed pattern of every route.
@@ -38,7 +43,7 @@ var patterns = func() []hubhttp.Pattern {
 }()
 
 // params are the decoded variable segments of a path.
-type params struct{ device, module, lock string }
+type params struct{ device, module, lock, file, correlation string }
 
 // match finds the route of a request. When a path is known but not with this
 // method, r is nil and allow lists the methods it has.
@@ -67,6 +72,10 @@ func (p *params) set(name, value string) {
 		p.module = value
 	case "lockToken":
 		p.lock = value
+	case "fileName":
+		p.file = value
+	case "correlationId":
+		p.correlation = value
 	}
 }
 

@@ -1,6 +1,6 @@
 // Package http is the head that speaks IoT Hub's HTTPS protocol to devices and
-// modules: telemetry one by one and in batches, and cloud-to-device messages
-// that are polled for and settled.
+// modules: telemetry one by one and in batches, cloud-to-device messages that
+// are polled for and settled, and the tickets and reports of file uploads.
 //
 // It translates requests to a session of the hub contract that only sends, so
 // that a client over HTTPS never takes over the connection of its own identity
@@ -17,6 +17,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/internal/cloud/upload"
 	"github.com/causeway-iot/causeway/internal/obs"
 )
 
@@ -38,11 +39,21 @@ type Commands interface {
 	Settle(ctx context.Context, id causeway.Identity, lock causeway.LockToken, o causeway.Outcome) error
 }
 
+// Uploads is what this head asks of the file uploads; upload.Service has it.
+type Uploads interface {
+	// Begin gives a device a ticket for a file; host is what the device calls
+	// the storage.
+	Begin(ctx context.Context, device causeway.Identity, name, host string) (upload.Permit, error)
+	// Complete ends an upload.
+	Complete(ctx context.Context, device causeway.Identity, r upload.Report) error
+}
+
 // Server answers devices of every hub behind it. Its fields are set before
 // Handler is called and not changed after.
 type Server struct {
 	Hub      causeway.Hub
 	Commands Commands
+	Uploads  Uploads      // nil for none
 	Log      *slog.Logger // nil for none
 	Metrics  *obs.Head    // nil for none
 	Tracer   trace.TracerProvider
@@ -55,7 +66,7 @@ type Server struct {
 // one.
 func (s *Server) Handler() http.Handler {
 	h := &handler{
-		hub: s.Hub, commands: s.Commands, log: s.Log, metrics: s.Metrics, fallback: s.Fallback,
+		hub: s.Hub, commands: s.Commands, uploads: s.Uploads, log: s.Log, metrics: s.Metrics, fallback: s.Fallback,
 		kept: newSessions(),
 	}
 	if h.log == nil {
@@ -74,6 +85,7 @@ func (s *Server) Handler() http.Handler {
 type handler struct {
 	hub      causeway.Hub
 	commands Commands
+	uploads  Uploads
 	log      *slog.Logger
 	metrics  *obs.Head
 	tracer   trace.Tracer // nil when tracing is off

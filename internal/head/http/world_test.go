@@ -63,6 +63,7 @@ type world struct {
 	log      *logtest.Memory
 	metrics  *obs.Head
 	counter  *counting
+	uploads  *uploads
 	handler  http.Handler
 }
 
@@ -106,8 +107,8 @@ func newWorldOf(t testing.TB, d directory.Hub) *world {
 		}
 	})
 	t.Cleanup(func() { cancel(); wg.Wait() })
-	w.counter = &counting{Hub: set}
-	w.handler = (&devicehttp.Server{Hub: w.counter, Commands: w.commands, Metrics: w.metrics}).Handler()
+	w.counter, w.uploads = &counting{Hub: set}, &uploads{}
+	w.handler = (&devicehttp.Server{Hub: w.counter, Commands: w.commands, Uploads: w.uploads, Metrics: w.metrics}).Handler()
 	return w
 }
 

@@ -1,0 +1,93 @@
+package cloud
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha512"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"path/filepath"
+	"strconv"
+
+	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/internal/app/state"
+	"github.com/causeway-iot/causeway/internal/cloud/directory"
+	"github.com/causeway-iot/causeway/internal/cloud/upload"
+	"github.com/causeway-iot/causeway/internal/head/blob"
+	"github.com/causeway-iot/causeway/internal/obs"
+)
+
+// blobKey is what the keys of all storage accounts are derived from.
+type blobKey causeway.Secret
+
+const blobKeySize = 32
+
+// openBlobKey returns the key in dir, and makes one on the first start.
+func openBlobKey(dir string) (blobKey, error) {
+	path := filepath.Join(dir, BlobKeyFile)
+	text, err := state.ReadSecret(path)
+	switch {
+	case err == nil:
+		if b, err := base64.StdEncoding.DecodeString(text); err != nil || len(b) < blobKeySize {
+			return "", fmt.Errorf("read the key of blobs: %s is not base64 of %d bytes; remove it to have a new one made, which ends all signatures", path, blobKeySize)
+		}
+		return blobKey(text), nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return "", fmt.Errorf("read the key of blobs: %w", err)
+	}
+	b := make([]byte, blobKeySize)
+	rand.Read(b) //nolint:errcheck // crypto/rand.Read never fails
+	text = base64.StdEncoding.EncodeToString(b)
+	if err := state.WriteFile(path, []byte(text+"\n"), 0o600); err != nil {
+		return "", fmt.Errorf("make the key of blobs: %w", err)
+	}
+	return blobKey(text), nil
+}
+
+// of returns the key of a hub's storage account. A hub that is made again under
+// the same name has another.
+func (k blobKey) of(d directory.Hub) []byte {
+	h := hmac.New(sha512.New, []byte(k))
+	_, _ = h.Write([]byte("blob account\x00" + d.Name + "\x00" + strconv.FormatInt(d.Created.UnixNano(), 10))) // a hash never fails
+	return h.Sum(nil)
+}
+
+// storage returns the storage of a hub that runs.
+func (h *hubs) storage(hub string) (upload.Storage, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	r := h.running[hub]
+	if r == nil {
+		return upload.Storage{}, false
+	}
+	return r.storage, true
+}
+
+// uploadPolicy returns how a hub treats uploads.
+func (c *Cloud) uploadPolicy(hub string) upload.Policy {
+	h, ok := c.directory.Get(hub)
+	if !ok {
+		return upload.Policy{Disabled: true}
+	}
+	s := h.Settings
+	return upload.Policy{Disabled: s.FileUploadDisabled, Container: s.FileUploadContainer, TTL: s.FileUploadTTL}
+}
+
+// blobHead answers storage clients.
+func (c *Cloud) blobHead() http.Handler {
+	s := &blob.Server{
+		Accounts: func(host string) (blob.Account, bool) {
+			h, ok := c.set.ByHost(host)
+			if !ok {
+				return blob.Account{}, false
+			}
+			s, ok := c.hubs.storage(h.Name())
+			return blob.Account{Key: s.Key, Store: s.Store}, ok
+		},
+		Log: c.log, Metrics: obs.NewHead(c.reg, "blob"),
+	}
+	return s.Handler()
+}
