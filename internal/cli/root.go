@@ -82,6 +82,7 @@ func NewCmdRoot(st *state.State) *cobra.Command {
 		{"use", NewCmdDevice},
 		{"use", NewCmdModule},
 		{"use", NewCmdTwin},
+		{"use", NewCmdQuery},
 		{"use", NewCmdC2D},
 		{"use", NewCmdMethod},
 		{"use", NewCmdMonitor},
