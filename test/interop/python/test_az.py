@@ -272,5 +272,35 @@ class Tokens(Case):
         self.assertEqual(module.get_twin()["desired"]["$version"], 1)
 
 
+class Queries(Case):
+    def test_query(self):
+        one, two, edge = self.device(), self.device(), self.device(edge_enabled=True)
+        tag = world.unique("q")
+        for d in (one, two, edge):
+            OWNER.twin_update(d, tags={"run": tag})
+        where = f"where tags.run = '{tag}'"
+        self.assertEqual({t["deviceId"] for t in OWNER.query(f"select * from devices {where}")}, {one, two, edge})
+        self.assertEqual(len(OWNER.query(f"select * from devices {where}", top=2)), 2)
+        self.assertEqual(OWNER.query(f"select count() as n from devices {where}"), [{"n": 3}])
+        self.assertEqual([t["deviceId"] for t in OWNER.query(f"select deviceId from devices {where} and capabilities.iotEdge = true")], [edge])
+        OWNER.module_create(one, "m")
+        self.assertEqual([m["moduleId"] for m in OWNER.query(f"select * from devices.modules where devices.deviceId = '{one}'")], ["m"])
+        self.status(400, OWNER.query, "select from devices")
+
+    def test_lists(self):
+        """device-identity list and device-twin list; children list and remove --remove-all; edge devices create asks first."""
+        edge, leaf, lower = self.device(edge_enabled=True), self.device(), self.device(edge_enabled=True)
+        ids = {t["deviceId"] for t in OWNER.query("select * from devices")}
+        self.assertLessEqual({edge, leaf, lower}, ids)
+        self.assertNotIn(leaf, {t["deviceId"] for t in OWNER.query("select * from devices where capabilities.iotEdge = true")})
+        for d in (leaf, lower):
+            OWNER.parent_set(d, edge)
+        self.assertEqual({t["deviceId"] for t in OWNER.children_list(edge)}, {leaf, lower})
+        for t in OWNER.children_list(edge):
+            OWNER.children_remove(t["deviceId"])
+        self.assertEqual(OWNER.children_list(edge), [])
+        self.assertIn({"deviceId": leaf}, OWNER.query("SELECT deviceId FROM devices"))
+
+
 if __name__ == "__main__":
     unittest.main()
