@@ -49,6 +49,10 @@ const (
 	InvalidConfigurationContent                 Code = 400402
 	CannotModifyImmutableConfigurationContent   Code = 400403
 	InvalidConfigurationCustomMetricsQuery      Code = 400404
+	InvalidDigitalTwinJsonPatch                 Code = 400505
+	InvalidDigitalTwinPayload                   Code = 400506
+	InvalidDigitalTwinPatch                     Code = 400507
+	InvalidDigitalTwinPatchPath                 Code = 400508
 	GenericUnauthorized                         Code = 401000
 	IotHubNotFound                              Code = 401001
 	IotHubUnauthorizedAccess                    Code = 401002
@@ -187,6 +191,10 @@ var codeNames = map[Code]string{
 	InvalidConfigurationContent:                 "InvalidConfigurationContent",
 	CannotModifyImmutableConfigurationContent:   "CannotModifyImmutableConfigurationContent",
 	InvalidConfigurationCustomMetricsQuery:      "InvalidConfigurationCustomMetricsQuery",
+	InvalidDigitalTwinJsonPatch:                 "InvalidDigitalTwinJsonPatch",
+	InvalidDigitalTwinPayload:                   "InvalidDigitalTwinPayload",
+	InvalidDigitalTwinPatch:                     "InvalidDigitalTwinPatch",
+	InvalidDigitalTwinPatchPath:                 "InvalidDigitalTwinPatchPath",
 	GenericUnauthorized:                         "GenericUnauthorized",
 	IotHubNotFound:                              "IotHubNotFound",
 	IotHubUnauthorizedAccess:                    "IotHubUnauthorizedAccess",

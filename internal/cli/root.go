@@ -83,6 +83,7 @@ func NewCmdRoot(st *state.State) *cobra.Command {
 		{"use", NewCmdModule},
 		{"use", NewCmdTwin},
 		{"use", NewCmdQuery},
+		{"use", NewCmdDigitalTwin},
 		{"use", NewCmdC2D},
 		{"use", NewCmdMethod},
 		{"use", NewCmdMonitor},

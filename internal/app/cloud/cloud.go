@@ -28,6 +28,7 @@ import (
 	"github.com/causeway-iot/causeway/internal/app/config"
 	"github.com/causeway-iot/causeway/internal/app/state"
 	"github.com/causeway-iot/causeway/internal/cloud/c2d"
+	"github.com/causeway-iot/causeway/internal/cloud/digitaltwin"
 	"github.com/causeway-iot/causeway/internal/cloud/directory"
 	"github.com/causeway-iot/causeway/internal/cloud/outbox"
 	"github.com/causeway-iot/causeway/internal/cloud/query"
@@ -166,6 +167,7 @@ func (c *Cloud) openStores(ctx context.Context) error {
 	})
 	c.registry.Watch(c.set)
 	c.registry.Observe(c.set)
+	c.registry.Observe(&digitaltwin.Events{Publisher: c.set})
 	c.commands.Watch(c.set)
 	blobKey, err := openBlobKey(c.cfg.Data)
 	if err != nil {

@@ -223,10 +223,15 @@ func (c *Cloud) webServer(hub causeway.Hub, ws *wsnet.Handler, a *admin.Server) 
 			api.ServeHTTP(w, r)
 		}
 	}
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
 	s := &http.Server{
 		Handler: http.HandlerFunc(route), TLSConfig: c.certs.config(),
 		ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
-		ErrorLog: newWebLog(c.log),
+		// Not HTTP/2, which has header names in lower case: there are SDKs that
+		// look for ETag and Location as they are spelled here.
+		Protocols: protocols,
+		ErrorLog:  newWebLog(c.log),
 	}
 	s.RegisterOnShutdown(a.Stop)
 	return s

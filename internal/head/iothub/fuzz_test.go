@@ -28,7 +28,7 @@ func FuzzPath(f *testing.F) {
 		if name == "" {
 			return
 		}
-		back := strings.NewReplacer("{deviceId}", url.PathEscape(device), "{moduleId}", url.PathEscape(module), "{lockToken}", url.PathEscape(lock)).Replace(pattern)
+		back := strings.NewReplacer("{deviceId}", url.PathEscape(device), "{moduleId}", url.PathEscape(module), "{lockToken}", url.PathEscape(lock), "{componentPath}", "c", "{commandName}", "x").Replace(pattern)
 		u2, err := url.ParseRequestURI(back)
 		if err != nil {
 			t.Fatalf("%q became %q: %v", path, back, err)

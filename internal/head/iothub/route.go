@@ -67,6 +67,11 @@ var routes = []route{
 	{name: "sendModuleCommand", method: "POST", pattern: "/devices/{deviceId}/modules/{moduleId}/messages/deviceBound", rights: service, handle: (*handler).sendCommand},
 	{name: "purgeCommands", method: "DELETE", pattern: "/devices/{deviceId}/commands", rights: service, handle: (*handler).purgeCommands},
 
+	{name: "getDigitalTwin", method: "GET", pattern: "/digitaltwins/{deviceId}", form: formB, rights: service, handle: (*handler).getDigitalTwin},
+	{name: "patchDigitalTwin", method: "PATCH", pattern: "/digitaltwins/{deviceId}", form: formB, rights: service, handle: (*handler).patchDigitalTwin},
+	{name: "invokeCommand", method: "POST", pattern: "/digitaltwins/{deviceId}/commands/{commandName}", form: formB, rights: service, handle: (*handler).invokeCommand},
+	{name: "invokeComponentCommand", method: "POST", pattern: "/digitaltwins/{deviceId}/components/{componentPath}/commands/{commandName}", form: formB, rights: service, handle: (*handler).invokeCommand},
+
 	{name: "receiveFeedback", method: "GET", pattern: "/messages/serviceBound/feedback", rights: service, handle: (*handler).receiveFeedback},
 	{name: "completeFeedback", method: "DELETE", pattern: "/messages/serviceBound/feedback/{lockToken}", rights: service, handle: (*handler).completeFeedback},
 	{name: "abandonFeedback", method: "POST", pattern: "/messages/serviceBound/feedback/{lockToken}/abandon", rights: service, handle: (*handler).abandonFeedback},
@@ -82,7 +87,7 @@ var patterns = func() [][]string {
 }()
 
 // params are the decoded variable segments of a path.
-type params struct{ device, module, lock string }
+type params struct{ device, module, lock, component, command string }
 
 // match finds the route of a request. When a path is known but not with this
 // method, r is nil and allow lists the methods it has. A path with an escape
@@ -117,6 +122,10 @@ func matchPattern(pattern, segments []string) (p params, ok bool) {
 			p.module = segments[i]
 		case "{lockToken}":
 			p.lock = segments[i]
+		case "{componentPath}":
+			p.component = segments[i]
+		case "{commandName}":
+			p.command = segments[i]
 		default:
 			if !strings.EqualFold(want, segments[i]) {
 				return p, false

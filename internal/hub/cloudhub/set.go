@@ -159,6 +159,16 @@ func (s *Set) Publish(ctx context.Context, hub string, m causeway.Message) error
 	return h.Publish(ctx, m)
 }
 
+// Wants reports whether a route of a hub takes events of a source.
+func (s *Set) Wants(hub, source string) bool {
+	h, ok := s.ByName(hub)
+	if !ok {
+		return false
+	}
+	r := h.current.Load().routes
+	return r != nil && r.Wants(source)
+}
+
 func unknownHub(name string) *causeway.Error {
 	return causeway.Errorf(causeway.IotHubNotFound, "cloudhub.Publish", "there is no hub %q", name)
 }
