@@ -171,6 +171,7 @@ func TestFeedback(t *testing.T) {
 		}()
 		pass(time.Minute)
 		r.Close()
+		r.Close() // once more does no harm
 		if err := <-ended; !errors.Is(err, client.ErrClosed) {
 			t.Errorf("Receive while it is closed: %v", err)
 		}
