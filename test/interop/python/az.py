@@ -284,6 +284,19 @@ class Az:
     def c2d_purge(self, device_id):
         return _json(self.sdk.cloud_to_device_messages.purge_cloud_to_device_message_queue(device_id, raw=True))
 
+    # iot device upload-file
+
+    def upload_file(self, device_id, name, content, content_type):
+        r = self._device("POST", device_id, "/files", json={"blobName": name})
+        r.raise_for_status()
+        meta = r.json()
+        blob = "https://{hostName}/{containerName}/{blobName}{sasToken}".format(**meta)
+        put = requests.put(blob, data=content, headers={"x-ms-blob-type": "BlockBlob", "Content-Type": content_type}, timeout=60)
+        put.raise_for_status()
+        done = {"correlationId": meta["correlationId"], "isSuccess": True, "statusCode": put.status_code, "statusDescription": put.reason}
+        self._device("POST", device_id, "/files/notifications", json=done).raise_for_status()
+        return blob
+
     # iot hub monitor-feedback
 
     def monitor_feedback(self, wait_on_id):

@@ -302,5 +302,12 @@ class Queries(Case):
         self.assertIn({"deviceId": leaf}, OWNER.query("SELECT deviceId FROM devices"))
 
 
+class Files(Case):
+    def test_upload(self):
+        d = self.device()
+        blob = OWNER.upload_file(d, "log.txt", b"hello", "text/plain")
+        self.assertIn(f"/{d}/log.txt?", blob)
+
+
 if __name__ == "__main__":
     unittest.main()
