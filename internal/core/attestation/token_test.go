@@ -1,4 +1,4 @@
-package attest_test
+package attestation_test
 
 import (
 	"crypto/hmac"
@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/causeway-iot/causeway"
-	"github.com/causeway-iot/causeway/internal/core/attest"
+	"github.com/causeway-iot/causeway/internal/core/attestation"
 	"github.com/causeway-iot/causeway/internal/wire/sas"
 )
 
@@ -30,12 +30,12 @@ func sign(t *testing.T, resource string, k causeway.Secret, skn string, expiry t
 
 // TestDerivedKey is the sample of the public documentation of group keys.
 func TestDerivedKey(t *testing.T) {
-	got, err := attest.DeriveKey(causeway.Secret("8isrFI1sGsIlvvFSSFRiMfCNzv21fjbE/+ah/lSh3lF8e2YG1Te7w1KpZhJFFXJrqYKi9yegxkqIChbqOS9Egw=="), "sn-007-888-abc-mac-a1-b2-c3-d4-e5-f6")
+	got, err := attestation.DeriveKey(causeway.Secret("8isrFI1sGsIlvvFSSFRiMfCNzv21fjbE/+ah/lSh3lF8e2YG1Te7w1KpZhJFFXJrqYKi9yegxkqIChbqOS9Egw=="), "sn-007-888-abc-mac-a1-b2-c3-d4-e5-f6")
 	if err != nil || string(got) != "Jsm0lyGpjaVYVP2g3FnmnmG9dI/9qU24wNoykUmermc=" {
 		t.Errorf("derived %q, %v", string(got), err)
 	}
 	for _, bad := range []causeway.Secret{"", "not base64!"} {
-		if _, err := attest.DeriveKey(bad, "d"); err == nil || strings.Contains(err.Error(), "not base64!") {
+		if _, err := attestation.DeriveKey(bad, "d"); err == nil || strings.Contains(err.Error(), "not base64!") {
 			t.Errorf("key %q: %v", string(bad), err)
 		}
 	}
@@ -44,10 +44,10 @@ func TestDerivedKey(t *testing.T) {
 func TestToken(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
 	later := now.Add(time.Hour)
-	keys := attest.Keys{Primary: key("p"), Secondary: key("s")}
-	group := attest.Keys{Primary: key("g"), Secondary: key("h")}
+	keys := attestation.Keys{Primary: key("p"), Secondary: key("s")}
+	group := attestation.Keys{Primary: key("g"), Secondary: key("h")}
 	derived := func(k causeway.Secret, id string) causeway.Secret {
-		d, err := attest.DeriveKey(k, id)
+		d, err := attestation.DeriveKey(k, id)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -63,23 +63,23 @@ func TestToken(t *testing.T) {
 		group error // from SignedByGroup
 		parse error
 	}{
-		"primary":              {token: sign(t, resource, keys.Primary, "registration", later), group: attest.ErrSignature},
-		"secondary":            {token: sign(t, resource, keys.Secondary, "", later), group: attest.ErrSignature},
-		"lower case":           {token: lowEscaped(keys.Primary), group: attest.ErrSignature},
-		"group":                {token: sign(t, resource, derived(group.Primary, "Dev-1"), "registration", later), keys: attest.ErrSignature},
-		"group, secondary":     {token: sign(t, resource, derived(group.Secondary, "Dev-1"), "registration", later), keys: attest.ErrSignature},
-		"group, lower key":     {token: sign(t, resource, derived(group.Primary, "dev-1"), "registration", later), keys: attest.ErrSignature},
-		"group, lower all":     {token: lowEscaped(derived(group.Primary, "dev-1")), keys: attest.ErrSignature},
-		"another key":          {token: sign(t, resource, key("x"), "registration", later), keys: attest.ErrSignature, group: attest.ErrSignature},
-		"another registration": {token: sign(t, resource+"0", keys.Primary, "", later), parse: attest.ErrScope},
-		"another scope":        {token: sign(t, "0neABD/registrations/Dev-1", keys.Primary, "", later), parse: attest.ErrScope},
-		"part of the resource": {token: sign(t, "0neABC/registrations", keys.Primary, "", later), parse: attest.ErrScope},
-		"expired":              {token: sign(t, resource, keys.Primary, "", now.Add(-causeway.TokenSkew)), parse: attest.ErrExpired},
-		"a little late":        {token: sign(t, resource, keys.Primary, "", now.Add(-causeway.TokenSkew+time.Second)), group: attest.ErrSignature},
-		"no token":             {token: "", parse: attest.ErrToken},
-		"something else":       {token: "Bearer x", parse: attest.ErrToken},
+		"primary":              {token: sign(t, resource, keys.Primary, "registration", later), group: attestation.ErrSignature},
+		"secondary":            {token: sign(t, resource, keys.Secondary, "", later), group: attestation.ErrSignature},
+		"lower case":           {token: lowEscaped(keys.Primary), group: attestation.ErrSignature},
+		"group":                {token: sign(t, resource, derived(group.Primary, "Dev-1"), "registration", later), keys: attestation.ErrSignature},
+		"group, secondary":     {token: sign(t, resource, derived(group.Secondary, "Dev-1"), "registration", later), keys: attestation.ErrSignature},
+		"group, lower key":     {token: sign(t, resource, derived(group.Primary, "dev-1"), "registration", later), keys: attestation.ErrSignature},
+		"group, lower all":     {token: lowEscaped(derived(group.Primary, "dev-1")), keys: attestation.ErrSignature},
+		"another key":          {token: sign(t, resource, key("x"), "registration", later), keys: attestation.ErrSignature, group: attestation.ErrSignature},
+		"another registration": {token: sign(t, resource+"0", keys.Primary, "", later), parse: attestation.ErrScope},
+		"another scope":        {token: sign(t, "0neABD/registrations/Dev-1", keys.Primary, "", later), parse: attestation.ErrScope},
+		"part of the resource": {token: sign(t, "0neABC/registrations", keys.Primary, "", later), parse: attestation.ErrScope},
+		"expired":              {token: sign(t, resource, keys.Primary, "", now.Add(-causeway.TokenSkew)), parse: attestation.ErrExpired},
+		"a little late":        {token: sign(t, resource, keys.Primary, "", now.Add(-causeway.TokenSkew+time.Second)), group: attestation.ErrSignature},
+		"no token":             {token: "", parse: attestation.ErrToken},
+		"something else":       {token: "Bearer x", parse: attestation.ErrToken},
 	} {
-		got, err := attest.ParseToken(now, c.token, "0neabc", "Dev-1")
+		got, err := attestation.ParseToken(now, c.token, "0neabc", "Dev-1")
 		if !errors.Is(err, c.parse) || c.parse == nil && err != nil {
 			t.Errorf("%s: parse: %v, want %v", name, err, c.parse)
 		}
@@ -115,18 +115,18 @@ func TestTokenForms(t *testing.T) {
 		"not escaped": "SharedAccessSignature sr=" + resource + "&sig=" + url.QueryEscape(signature(raw, resource, token.RawExpiry)) + "&se=" + token.RawExpiry + "&skn=",
 		"twice":       twice,
 	} {
-		got, err := attest.ParseToken(now, causeway.Secret(text), "0ne", "a:b")
+		got, err := attestation.ParseToken(now, causeway.Secret(text), "0ne", "a:b")
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		if _, err := got.SignedBy(attest.Keys{Primary: k}); err != nil {
+		if _, err := got.SignedBy(attestation.Keys{Primary: k}); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		if err := got.SignedByRaw(raw); err != nil {
 			t.Errorf("%s: raw: %v", name, err)
 		}
-		if err := got.SignedByRaw(nil); !errors.Is(err, attest.ErrSignature) {
+		if err := got.SignedByRaw(nil); !errors.Is(err, attestation.ErrSignature) {
 			t.Errorf("%s: no key: %v", name, err)
 		}
 	}

@@ -1,11 +1,11 @@
-// Package attest decides whether a device that asks to be provisioned is who it
+// Package attestation decides whether a device that asks to be provisioned is who it
 // says it is: by a token signed with a key of its enrollment or one derived from a
 // group's key, or by a certificate.
 //
 // It is pure: enrollments are given to it, and which one counts is decided by its
 // callers. Why a device is refused is for the log; the device learns only that it
 // is.
-package attest
+package attestation
 
 import "errors"
 

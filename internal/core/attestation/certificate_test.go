@@ -1,4 +1,4 @@
-package attest_test
+package attestation_test
 
 import (
 	"crypto/tls"
@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/causeway-iot/causeway/internal/core/attest"
+	"github.com/causeway-iot/causeway/internal/core/attestation"
 	"github.com/causeway-iot/causeway/internal/core/pki"
 )
 
@@ -47,7 +47,7 @@ func TestParseCertificate(t *testing.T) {
 		"base64 of DER": der, "base64 of PEM": base64.StdEncoding.EncodeToString([]byte(p)),
 		"PEM in one line": strings.ReplaceAll(p, "\n", ""),
 	} {
-		if got, err := attest.ParseCertificate(in); err != nil || !got.Equal(c) {
+		if got, err := attestation.ParseCertificate(in); err != nil || !got.Equal(c) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -58,9 +58,9 @@ func TestParseCertificate(t *testing.T) {
 		"not base64":  {"certificate", "neither PEM nor base64"},
 		"not a cert":  {base64.StdEncoding.EncodeToString([]byte("hello")), "cannot be read"},
 		"cut":         {der[:len(der)/2/4*4], "cannot be read"},
-		"far too big": {strings.Repeat("A", attest.MaxCertificate+1), "more than 16384"},
+		"far too big": {strings.Repeat("A", attestation.MaxCertificate+1), "more than 16384"},
 	} {
-		if _, err := attest.ParseCertificate(c.in); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := attestation.ParseCertificate(c.in); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want it to speak of %q", name, err, c.want)
 		}
 	}
@@ -68,7 +68,7 @@ func TestParseCertificate(t *testing.T) {
 
 func TestInfo(t *testing.T) {
 	c := chainOf(t, must[tls.Certificate](t)(pki.SelfSigned("d-1", time.Hour)))[0]
-	i := attest.InfoOf(c)
+	i := attestation.InfoOf(c)
 	short, long := pki.Thumbprints(c)
 	if i.SubjectName != "CN=d-1" || i.IssuerName != "CN=d-1" || i.SHA1Thumbprint != short || i.SHA256Thumbprint != long ||
 		i.Version != 3 || !i.NotAfterUTC.Equal(c.NotAfter) || len(i.SerialNumber)%2 != 0 || i.SerialNumber == "" {
@@ -89,17 +89,17 @@ func TestLeaf(t *testing.T) {
 	}{
 		"primary":        {now, one, "d-1", []*x509.Certificate{one[0], nil}, nil},
 		"secondary":      {now, one, "D-1", []*x509.Certificate{two[0], one[0]}, nil},
-		"another":        {now, two, "d-1", []*x509.Certificate{one[0], nil}, attest.ErrCertificate},
-		"none pinned":    {now, one, "d-1", nil, attest.ErrCertificate},
-		"none presented": {now, nil, "d-1", []*x509.Certificate{one[0]}, attest.ErrCertificate},
-		"not first":      {now, []*x509.Certificate{two[0], one[0]}, "d-1", []*x509.Certificate{one[0]}, attest.ErrCertificate},
-		"another name":   {now, one, "d-2", []*x509.Certificate{one[0]}, attest.ErrCommonName},
-		"expired":        {now.Add(time.Hour + attest.ClockSkew + time.Minute), one, "d-1", []*x509.Certificate{one[0]}, attest.ErrCertificate},
-		"just expired":   {now.Add(time.Hour + attest.ClockSkew/2), one, "d-1", []*x509.Certificate{one[0]}, nil},
-		"not yet":        {one[0].NotBefore.Add(-attest.ClockSkew - time.Minute), one, "d-1", []*x509.Certificate{one[0]}, attest.ErrCertificate},
-		"almost":         {one[0].NotBefore.Add(-attest.ClockSkew / 2), one, "d-1", []*x509.Certificate{one[0]}, nil},
+		"another":        {now, two, "d-1", []*x509.Certificate{one[0], nil}, attestation.ErrCertificate},
+		"none pinned":    {now, one, "d-1", nil, attestation.ErrCertificate},
+		"none presented": {now, nil, "d-1", []*x509.Certificate{one[0]}, attestation.ErrCertificate},
+		"not first":      {now, []*x509.Certificate{two[0], one[0]}, "d-1", []*x509.Certificate{one[0]}, attestation.ErrCertificate},
+		"another name":   {now, one, "d-2", []*x509.Certificate{one[0]}, attestation.ErrCommonName},
+		"expired":        {now.Add(time.Hour + attestation.ClockSkew + time.Minute), one, "d-1", []*x509.Certificate{one[0]}, attestation.ErrCertificate},
+		"just expired":   {now.Add(time.Hour + attestation.ClockSkew/2), one, "d-1", []*x509.Certificate{one[0]}, nil},
+		"not yet":        {one[0].NotBefore.Add(-attestation.ClockSkew - time.Minute), one, "d-1", []*x509.Certificate{one[0]}, attestation.ErrCertificate},
+		"almost":         {one[0].NotBefore.Add(-attestation.ClockSkew / 2), one, "d-1", []*x509.Certificate{one[0]}, nil},
 	} {
-		if err := attest.Leaf(c.at, c.chain, c.id, c.pinned...); !errors.Is(err, c.want) || c.want == nil && err != nil {
+		if err := attestation.Leaf(c.at, c.chain, c.id, c.pinned...); !errors.Is(err, c.want) || c.want == nil && err != nil {
 			t.Errorf("%s: %v, want %v", name, err, c.want)
 		}
 	}
@@ -118,7 +118,7 @@ func TestIssued(t *testing.T) {
 	direct := chainOf(t, must[tls.Certificate](t)(root.IssueClient("d-1", time.Hour)))
 	expired := chainOf(t, must[tls.Certificate](t)(plant.IssueClient("d-1", -time.Hour)))
 	long := append([]*x509.Certificate{}, device...)
-	for len(long) <= attest.MaxChain {
+	for len(long) <= attestation.MaxChain {
 		long = append(long, device[1])
 	}
 	self := chainOf(t, must[tls.Certificate](t)(pki.SelfSigned("d-1", time.Hour)))
@@ -135,26 +135,26 @@ func TestIssued(t *testing.T) {
 		"both, the nearest counts":     {device, "d-1", certs{root.Certificate(), plant.Certificate()}, 1, nil},
 		"secondary":                    {direct, "d-1", certs{nil, root.Certificate()}, 1, nil},
 		"leaf alone, the intermediate": {device[:1], "d-1", certs{plant.Certificate()}, 1, nil},
-		"leaf alone, the root":         {device[:1], "d-1", certs{root.Certificate()}, 0, attest.ErrCertificate},
-		"another authority":            {device, "d-1", certs{other.Certificate()}, 0, attest.ErrCertificate},
-		"a namesake":                   {device, "d-1", certs{namesake.Certificate()}, 0, attest.ErrCertificate},
-		"no authority":                 {device, "d-1", nil, 0, attest.ErrCertificate},
-		"self-signed":                  {self, "d-1", certs{root.Certificate()}, 0, attest.ErrCertificate},
-		"self-signed and trusted":      {self, "d-1", certs{self[0]}, 0, attest.ErrCertificate},
-		"another name":                 {device, "d-2", certs{root.Certificate()}, 0, attest.ErrCommonName},
-		"expired":                      {expired, "d-1", certs{root.Certificate()}, 0, attest.ErrCertificate},
-		"too long":                     {long, "d-1", certs{root.Certificate()}, 0, attest.ErrCertificate},
-		"nothing":                      {nil, "d-1", certs{root.Certificate()}, 0, attest.ErrCertificate},
+		"leaf alone, the root":         {device[:1], "d-1", certs{root.Certificate()}, 0, attestation.ErrCertificate},
+		"another authority":            {device, "d-1", certs{other.Certificate()}, 0, attestation.ErrCertificate},
+		"a namesake":                   {device, "d-1", certs{namesake.Certificate()}, 0, attestation.ErrCertificate},
+		"no authority":                 {device, "d-1", nil, 0, attestation.ErrCertificate},
+		"self-signed":                  {self, "d-1", certs{root.Certificate()}, 0, attestation.ErrCertificate},
+		"self-signed and trusted":      {self, "d-1", certs{self[0]}, 0, attestation.ErrCertificate},
+		"another name":                 {device, "d-2", certs{root.Certificate()}, 0, attestation.ErrCommonName},
+		"expired":                      {expired, "d-1", certs{root.Certificate()}, 0, attestation.ErrCertificate},
+		"too long":                     {long, "d-1", certs{root.Certificate()}, 0, attestation.ErrCertificate},
+		"nothing":                      {nil, "d-1", certs{root.Certificate()}, 0, attestation.ErrCertificate},
 	} {
-		got, err := attest.Issued(now, c.chain, c.id, c.signing...)
+		got, err := attestation.Issued(now, c.chain, c.id, c.signing...)
 		if !errors.Is(err, c.err) || c.err == nil && (err != nil || got != c.want) {
 			t.Errorf("%s: %d, %v; want %d, %v", name, got, err, c.want, c.err)
 		}
 	}
-	if _, err := attest.Issued(now.Add(48*time.Hour), device, "d-1", plant.Certificate()); !errors.Is(err, attest.ErrCertificate) {
+	if _, err := attestation.Issued(now.Add(48*time.Hour), device, "d-1", plant.Certificate()); !errors.Is(err, attestation.ErrCertificate) {
 		t.Errorf("after the end of the authority: %v", err)
 	}
-	if d, err := attest.Issued(device[0].NotBefore.Add(-attest.ClockSkew/2), device, "d-1", root.Certificate()); err != nil || d != 2 {
+	if d, err := attestation.Issued(device[0].NotBefore.Add(-attestation.ClockSkew/2), device, "d-1", root.Certificate()); err != nil || d != 2 {
 		t.Errorf("a clock that is slow: %d, %v", d, err)
 	}
 }
@@ -167,12 +167,12 @@ func FuzzParseCertificate(f *testing.F) {
 	f.Add(text(ca.Certificate()))
 	f.Add(base64.StdEncoding.EncodeToString(ca.Certificate().Raw))
 	f.Fuzz(func(t *testing.T, in string) {
-		c, err := attest.ParseCertificate(in)
+		c, err := attestation.ParseCertificate(in)
 		if err != nil {
 			return
 		}
-		attest.InfoOf(c)
-		_, _ = attest.Issued(time.Now(), []*x509.Certificate{c, c}, c.Subject.CommonName, c)
-		_ = attest.Leaf(time.Now(), []*x509.Certificate{c}, c.Subject.CommonName, c)
+		attestation.InfoOf(c)
+		_, _ = attestation.Issued(time.Now(), []*x509.Certificate{c, c}, c.Subject.CommonName, c)
+		_ = attestation.Leaf(time.Now(), []*x509.Certificate{c}, c.Subject.CommonName, c)
 	})
 }

@@ -1,0 +1,251 @@
+package dps
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/causeway-iot/causeway"
+)
+
+// failure is why a device is not assigned; it is told to the device.
+type failure struct {
+	code int
+	msg  string
+	err  error // for the log
+}
+
+func (f *failure) Error() string {
+	if f.err != nil {
+		return f.msg + ": " + f.err.Error()
+	}
+	return f.msg
+}
+
+func (f *failure) Unwrap() error { return f.err }
+
+// assign takes a registration that is being assigned to its end. What fails
+// because the service stops stays as it is. No lock is held while hubs are called:
+// the etag says whether the registration is still the same afterwards.
+func (s *Service) assign(ctx context.Context, j job) {
+	if !s.claims.take(j) {
+		return // who has it looks again
+	}
+	for {
+		s.finish(ctx, j)
+		if !s.claims.release(j) {
+			return
+		}
+	}
+}
+
+func (s *Service) finish(ctx context.Context, j job) {
+	log := s.log.With("service", j.service, "registration", j.id)
+	r, err := s.registration(ctx, j.service, j.id)
+	if err != nil || r.Status != Assigning || r.Pending == nil {
+		if err != nil && causeway.CodeOf(err) != CodeNotFound && ctx.Err() == nil {
+			log.Error("a registration cannot be read", "error", err)
+		}
+		return // deleted, or taken to its end already
+	}
+	match, was := r.ETag, r.Hub
+	timed, cancel := context.WithTimeout(ctx, AssignTimeout)
+	err = s.allocateAndPlace(timed, j.service, &r, &match)
+	cancel()
+	if ctx.Err() != nil {
+		return
+	}
+	if f, ok := errors.AsType[*failure](err); ok {
+		r.Status, r.Code, r.Message = Failed, f.code, f.msg
+	} else if err != nil {
+		r.Status, r.Code, r.Message = Failed, int(causeway.GenericServerError), "the service cannot assign the device now; register again"
+	} else {
+		r.Status = Assigned
+	}
+	if err != nil {
+		log.Warn("registration failed", "error", err)
+	}
+	r.TPMKey, r.Pending = r.Pending.TPMKey, nil
+	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 10*time.Second) {
+		err := s.putRegistration(ctx, j.service, &r, match)
+		if err == nil {
+			break
+		}
+		if code := causeway.CodeOf(err); code == CodePrecondition || code == CodeNotFound || ctx.Err() != nil {
+			log.Info("a registration was changed while it was assigned", "hub", r.Hub)
+			return
+		}
+		// The device is on its hub; that this is written down must not fail for
+		// want of another attempt.
+		log.Error("the outcome of a registration cannot be stored; it is tried again", "error", err)
+		if !sleep(ctx, pause) {
+			return
+		}
+	}
+	log.Info("registration ended", "status", string(r.Status), "hub", r.Hub, "was", was, "substatus", string(r.Substatus), "code", r.Code)
+}
+
+// allocateAndPlace chooses a hub and puts the device there. What it decides is in
+// r; match is r's etag in the store, which it may move on.
+func (s *Service) allocateAndPlace(ctx context.Context, service string, r *Registration, match *string) error {
+	t := s.current.Load().byName[service]
+	if t == nil {
+		return noService(service)
+	}
+	e, err := s.admittedBy(ctx, t, r)
+	if err != nil {
+		return err
+	}
+	c, err := s.choose(ctx, t, e, r)
+	if err != nil {
+		return err
+	}
+	if c.custom && r.Pending.Chosen == "" {
+		// Asked again after a crash, the webhook might choose another hub, and the
+		// device would be on both.
+		r.Pending.Chosen, r.Payload, r.Twin = c.link.Host, c.payload, c.twin
+		if err := s.putRegistration(ctx, service, r, *match); err != nil {
+			return err
+		}
+		*match = r.ETag
+	}
+	return s.place(ctx, t, e, r, c)
+}
+
+// admittedBy returns the enrollment that r came by.
+func (s *Service) admittedBy(ctx context.Context, t *tenant, r *Registration) (*Enrollment, error) {
+	id, group := r.ID, r.Group != ""
+	if group {
+		id = r.Group
+	}
+	e, err := s.enrollment(ctx, t.Name, group, id)
+	if causeway.CodeOf(err) == CodeEnrollmentNotFound {
+		return nil, &failure{code: int(CodeEnrollmentNotFound), msg: "the enrollment was deleted while the device registered"}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &e, nil
+}
+
+// place puts the device on the chosen hub, and takes it from the one it had.
+func (s *Service) place(ctx context.Context, t *tenant, e *Enrollment, r *Registration, c choice) error {
+	d := Device{
+		ID: r.ID, Edge: e.Edge, Keys: r.Pending.Keys, Thumbprint: r.Pending.Thumbprint,
+		Tags: e.InitialTwin.Tags, Desired: e.InitialTwin.Desired,
+	}
+	if e.DeviceID != "" {
+		d.ID = e.DeviceID
+	}
+	given := c.twin.Tags != nil || c.twin.Desired != nil
+	if given {
+		d.Tags, d.Desired = c.twin.Tags, c.twin.Desired
+	}
+	to, err := s.targets.Target(c.link)
+	if err != nil {
+		return &failure{code: FailedHub, msg: "the hub " + c.link.Host + " cannot be reached by this service", err: err}
+	}
+	moved := r.Hub != "" && (r.Hub != c.link.Host || r.DeviceID != d.ID)
+	if !moved {
+		if err := s.retry(ctx, c.link.Host, func() error { return to.Put(ctx, d, false) }); err != nil {
+			return err
+		}
+		if r.Substatus == "" {
+			r.Substatus, r.FirstHub = InitialAssignment, c.link.Host
+		}
+		r.Hub, r.DeviceID = c.link.Host, d.ID
+		return nil
+	}
+	return s.move(ctx, t, e, r, c, d, to, given)
+}
+
+// move puts the device on another hub than the one it has. Should it be
+// interrupted and taken up again when the old one has lost the device already,
+// the twin of the new one stays.
+func (s *Service) move(ctx context.Context, t *tenant, e *Enrollment, r *Registration, c choice, d Device, to Target, given bool) error {
+	var old Device
+	var there bool
+	from, err := s.oldTarget(t, r.Hub)
+	if err != nil {
+		s.log.Warn("a device moves from a hub that cannot be reached; its identity there stays", "service", t.Name, "registration", r.ID, "hub", r.Hub, "error", err)
+	} else if err := s.retry(ctx, r.Hub, func() (err error) {
+		old, there, err = from.Get(ctx, r.DeviceID)
+		return err
+	}); err != nil {
+		return err
+	}
+	substatus := DataReset
+	if e.Migrate && there && !given {
+		d.Tags, d.Desired, d.Reported = old.Tags, old.Desired, old.Reported
+	}
+	switch {
+	case e.Migrate && !given:
+		substatus = DataMigrated
+	case c.link.Host == r.FirstHub:
+		substatus = BackToInitial
+	}
+	if err := s.retry(ctx, c.link.Host, func() error { return to.Put(ctx, d, there) }); err != nil {
+		return err
+	}
+	if there {
+		if err := s.retry(ctx, r.Hub, func() error { return from.Delete(ctx, r.DeviceID) }); err != nil {
+			return err
+		}
+	}
+	r.Hub, r.DeviceID, r.Substatus = c.link.Host, d.ID, substatus
+	return nil
+}
+
+func (s *Service) oldTarget(t *tenant, host string) (Target, error) {
+	l, ok := t.Link(host)
+	if !ok {
+		return nil, fmt.Errorf("hub %s is no longer linked", host)
+	}
+	return s.targets.Target(l)
+}
+
+// retry calls a hub until it answers, or ctx ends.
+func (s *Service) retry(ctx context.Context, host string, call func() error) error {
+	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+		err := call()
+		if err == nil {
+			return nil
+		}
+		var refused *causeway.Error
+		if errors.As(err, &refused) {
+			if status := refused.Code.HTTPStatus(); status >= 400 && status < 500 && status != 429 {
+				return &failure{code: FailedHub, msg: "the hub " + host + " refused the device: " + hubError(refused), err: err}
+			}
+		}
+		if !sleep(ctx, pause) {
+			return &failure{code: FailedHub, msg: "the hub " + host + " did not answer in time", err: err}
+		}
+	}
+}
+
+// hubError writes an error of a hub as hubs do.
+func hubError(e *causeway.Error) string {
+	b, err := json.Marshal(struct {
+		Code    int    `json:"errorCode"`
+		Message string `json:"message"`
+	}{int(e.Code), causeway.MessageOf(e)})
+	if err != nil {
+		return e.Code.Name()
+	}
+	return string(b)
+}
+
+// sleep waits about so long, and reports false when ctx ends.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d/2 + rand.N(d)) //nolint:gosec // no secret
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

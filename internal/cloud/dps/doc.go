@@ -1,0 +1,14 @@
+// Package dps is the provisioning service: it knows which devices may come
+// (enrollments), decides to which hub each belongs, makes its identity there, and
+// remembers what it decided (registrations).
+//
+//	Register ─▶ prove who it is ─▶ find its enrollment ─▶ note the operation ─▶ "assigning"
+//	                                                            │
+//	Lookup ◀── assigned, failed, disabled ◀── note it ◀── identity on the hub ◀── choose a hub
+//
+// An operation is noted durably before it is acknowledged and goes on after a
+// restart; every step of it may be taken twice with the same result. A device that
+// registers again while its operation is under way joins it.
+//
+// It does not know protocols, nor how hubs are reached: a linked hub is a [Target].
+package dps

@@ -1,0 +1,32 @@
+package dps
+
+import "time"
+
+// Bounds of the service.
+const (
+	MaxID              = 128 // characters of a registration or group id
+	MaxScope           = 64
+	MaxPayload         = 64 << 10 // bytes of the JSON that a device or a webhook gives
+	MaxTwin            = 64 << 10 // bytes of an initial twin
+	MaxInformation     = 16 << 10 // bytes of optional device information
+	MaxEnrollments     = 1_000_000
+	MaxGroups          = 100 // of one service: each is tried for a device that has no enrollment of its own
+	MaxBulk            = 10  // enrollments of one bulk operation
+	MaxHubs            = 50  // linked to one service
+	MaxWeight          = 1000
+	MaxURL             = 2048
+	MaxPage            = 1000
+	DefaultPage        = 100
+	MaxAuthorities     = 100 // certificates of one service
+	MaxAuthorityName   = 128
+	keyBytes           = 64 // of generated keys
+	leastKey, mostKey  = 16, 64
+	RetryAfter         = 2 * time.Second // between two questions of a device
+	OperationsAtOnce   = 64              // assignments under way at the same time
+	MaxPending         = 50_000          // assignments that wait for one of those
+	AssignTimeout      = 60 * time.Second
+	NonceTTL           = 10 * time.Minute // a TPM may take so long to answer its challenge
+	noncesEach         = 3                // outstanding challenges of one registration
+	maxNonces          = 10_000           // of all
+	verificationLength = 24               // bytes of randomness in a verification code
+)

@@ -1,0 +1,215 @@
+package dps
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/internal/core/attestation"
+	"github.com/causeway-iot/causeway/internal/wire/tpm2"
+)
+
+// Why a device is refused, beside what package attestation says.
+var (
+	errNoEnrollment = errors.New("no enrollment admits it")
+	errNoProof      = errors.New("neither a token nor a certificate was given")
+	errOtherProof   = errors.New("proof is of another kind than the enrollment asks for")
+	errOtherTPM     = errors.New("endorsement key is not the one of the enrollment")
+)
+
+// unauthorized is all that a refused device is told; the cause is for the log.
+func unauthorized(cause error) error {
+	return &causeway.Error{Code: CodeUnauthorized, Op: "dps", Msg: "Unauthorized", Err: cause}
+}
+
+// proof is what a device has proved.
+type proof struct {
+	*Enrollment                   // that admits it
+	keys        attestation.Keys  // that it has, and will have on its hub
+	leaf        *x509.Certificate // its certificate, or nil
+	blocked     bool              // its own enrollment is disabled, whatever its group says
+}
+
+// find returns the service of a registration, when its ids make sense.
+func (s *Service) find(r *causeway.Registration) (*tenant, error) {
+	if len(r.Scope) > MaxScope {
+		return nil, causeway.Errorf(CodeScopeNotFound, "dps", "there is no id scope %q", clip(r.Scope))
+	}
+	t := s.current.Load().byScope[fold(r.Scope)]
+	if t == nil {
+		return nil, causeway.Errorf(CodeScopeNotFound, "dps", "there is no id scope %q; see the overview of the provisioning service for the right one", r.Scope)
+	}
+	if !ValidID(r.ID) {
+		return nil, invalid("the registration id %q is not one: it has 1 to %d letters, digits and characters of . _ - :, and ends in a letter, a digit or '-'", clip(r.ID), MaxID)
+	}
+	return t, nil
+}
+
+// prove finds the enrollment that admits a device, by what it proves.
+func (s *Service) prove(ctx context.Context, t *tenant, r *causeway.Registration, now time.Time) (proof, error) {
+	own, err := s.enrollment(ctx, t.Name, false, r.ID)
+	switch {
+	case causeway.CodeOf(err) == CodeEnrollmentNotFound:
+		p, err := s.proveGroup(t, r, now)
+		if err != nil {
+			return proof{}, unauthorized(fmt.Errorf("%s: %w", r.ID, err))
+		}
+		return p, nil
+	case err != nil:
+		return proof{}, err
+	}
+	p, err := s.proveOwn(t, &own, r, now)
+	if err == nil {
+		return p, nil
+	}
+	if own.Disabled {
+		// An enrollment that is there to block one device of a group need not
+		// know its keys.
+		if p, err := s.proveGroup(t, r, now); err == nil {
+			p.blocked = true
+			return p, nil
+		}
+	}
+	return proof{}, unauthorized(fmt.Errorf("%s: %w", r.ID, err))
+}
+
+// proveOwn checks what a device that has an enrollment of its own gives.
+func (s *Service) proveOwn(t *tenant, e *Enrollment, r *causeway.Registration, now time.Time) (proof, error) {
+	p := proof{Enrollment: e, blocked: e.Disabled}
+	chain := r.Credential.Certificates
+	if e.Attestation.Kind == X509 {
+		if len(chain) == 0 {
+			return p, errOtherProof
+		}
+		p.leaf = chain[0]
+		certs := t.signing(e)
+		if e.Attestation.PrimaryAuthority != "" {
+			_, err := attestation.Issued(now, chain, r.ID, certs...)
+			return p, err
+		}
+		return p, attestation.Leaf(now, chain, r.ID, certs...)
+	}
+	token, err := readToken(t, r, now)
+	if err != nil {
+		return p, err
+	}
+	if e.Attestation.Kind == SymmetricKey {
+		p.keys = e.Attestation.Keys
+		_, err = token.SignedBy(p.keys)
+		return p, err
+	}
+	for _, key := range s.nonces.keys(t.Name+"/"+fold(r.ID), now) {
+		if token.SignedByRaw(key) == nil {
+			return p, nil
+		}
+	}
+	return p, attestation.ErrSignature
+}
+
+// proveGroup tries the groups: of those that a key is derived from any, of those
+// that have signed a certificate the nearest.
+func (s *Service) proveGroup(t *tenant, r *causeway.Registration, now time.Time) (proof, error) {
+	if chain := r.Credential.Certificates; len(chain) > 0 && r.Credential.Token == "" {
+		var best proof
+		nearest, last := attestation.MaxChain+1, errNoEnrollment
+		for k := range t.groups {
+			g := &t.groups[k]
+			if g.Attestation.Kind != X509 {
+				continue
+			}
+			distance, err := attestation.Issued(now, chain, r.ID, g.signing...)
+			if err != nil {
+				last = err
+			} else if distance < nearest {
+				nearest, best = distance, proof{Enrollment: &g.Enrollment, leaf: chain[0], blocked: g.Disabled}
+			}
+		}
+		if best.Enrollment == nil {
+			return proof{}, last
+		}
+		return best, nil
+	}
+	token, err := readToken(t, r, now)
+	if err != nil {
+		return proof{}, err
+	}
+	err = errNoEnrollment
+	for k := range t.groups {
+		g := &t.groups[k]
+		if g.Attestation.Kind != SymmetricKey {
+			continue
+		}
+		keys, e := token.SignedByGroup(g.Attestation.Keys, r.ID)
+		if e == nil {
+			return proof{Enrollment: &g.Enrollment, keys: keys, blocked: g.Disabled}, nil
+		}
+		err = e
+	}
+	return proof{}, err
+}
+
+func readToken(t *tenant, r *causeway.Registration, now time.Time) (attestation.Token, error) {
+	if r.Credential.Token == "" {
+		if len(r.Credential.Certificates) > 0 {
+			return attestation.Token{}, errOtherProof
+		}
+		return attestation.Token{}, errNoProof
+	}
+	return attestation.ParseToken(now, r.Credential.Token, t.IDScope, r.ID)
+}
+
+// Challenge implements [causeway.Provisioner]. A device whose enrollment is of
+// another kind, or that has none, is refused as any other.
+func (s *Service) Challenge(ctx context.Context, r causeway.Registration) (causeway.TPMChallenge, error) {
+	t, err := s.find(&r)
+	if err != nil {
+		return causeway.TPMChallenge{}, err
+	}
+	e, err := s.enrollment(ctx, t.Name, false, r.ID)
+	switch {
+	case causeway.CodeOf(err) == CodeEnrollmentNotFound:
+		return causeway.TPMChallenge{}, unauthorized(fmt.Errorf("%s: %w", r.ID, errNoEnrollment))
+	case err != nil:
+		return causeway.TPMChallenge{}, err
+	case e.Attestation.Kind != TPM:
+		return causeway.TPMChallenge{}, unauthorized(fmt.Errorf("%s: %w", r.ID, errOtherProof))
+	}
+	ek, srk, err := tpmKeys(&e, &r)
+	if err != nil {
+		return causeway.TPMChallenge{}, err
+	}
+	key := random(nonceBytes)
+	blob, err := tpm2.Activation(ek, srk, key, []byte(t.IDScope+"/registrations/"+r.ID))
+	if err != nil {
+		return causeway.TPMChallenge{}, invalid("tpm: %v", err)
+	}
+	if !s.nonces.add(t.Name+"/"+fold(r.ID), key, time.Now()) {
+		return causeway.TPMChallenge{}, causeway.Errorf(CodeThrottled, "dps", "too many TPMs are being challenged; try again in a while")
+	}
+	return causeway.TPMChallenge{AuthenticationKey: blob, KeyName: "registration"}, nil
+}
+
+// nonceBytes is the size of the keys that TPMs are given.
+const nonceBytes = 32
+
+// tpmKeys returns the public keys of a device's TPM. The endorsement key must be
+// the one of the enrollment; the storage root key is the device's business.
+func tpmKeys(e *Enrollment, r *causeway.Registration) (ek, srk *tpm2.Public, err error) {
+	if ek, err = tpm2.ParsePublic(e.Attestation.EndorsementKey); err != nil {
+		return nil, nil, fmt.Errorf("endorsement key of enrollment %s: %w", e.ID, err)
+	}
+	given, err := tpm2.ParsePublic(r.EndorsementKey)
+	if err != nil {
+		return nil, nil, invalid("tpm.endorsementKey: %v", err)
+	}
+	if !ek.Equal(given) {
+		return nil, nil, unauthorized(fmt.Errorf("%s: %w", r.ID, errOtherTPM))
+	}
+	if srk, err = tpm2.ParsePublic(r.StorageRootKey); err != nil {
+		return nil, nil, invalid("tpm.storageRootKey: %v", err)
+	}
+	return ek, srk, nil
+}

@@ -1,0 +1,297 @@
+package dps
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/internal/cloud/registry"
+	"github.com/causeway-iot/causeway/internal/core/secret"
+)
+
+// Options are what a [Service] needs. Log and Now may be nil.
+type Options struct {
+	Store   Store
+	Sealer  secret.Sealer
+	Targets Targets
+	Caller  Caller // of the webhooks of custom allocations; nil refuses them
+	Log     *slog.Logger
+}
+
+// Service is the provisioning services of a cloud. It is safe for concurrent use.
+type Service struct {
+	store   Store
+	sealer  secret.Sealer
+	targets Targets
+	caller  Caller
+	log     *slog.Logger
+
+	current atomic.Pointer[snapshot]
+	mu      sync.Mutex // held by changes of services and of groups
+	locks   keyed      // of registrations
+	nonces  nonces
+	jobs    chan job
+	claims  claims
+	waiting atomic.Int64 // jobs that wait or are under way
+}
+
+// snapshot is the services and the groups that devices are tried against. It
+// never changes.
+type snapshot struct {
+	instances []Instance
+	byName    map[string]*tenant
+	byScope   map[string]*tenant
+	byHost    map[string]*tenant
+}
+
+// tenant is one service with its groups.
+type tenant struct {
+	Instance
+	groups []group
+}
+
+// group is an enrollment group with its certificates parsed.
+type group struct {
+	Enrollment
+	signing []*x509.Certificate
+}
+
+// New returns a service on what o.Store has. It fails when the store cannot be
+// read or a key does not open.
+func New(ctx context.Context, o Options) (*Service, error) {
+	if o.Store == nil || o.Sealer == nil || o.Targets == nil {
+		panic("dps.New: Store, Sealer and Targets are required")
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Service{
+		store: o.Store, sealer: o.Sealer, targets: o.Targets, caller: o.Caller, log: o.Log,
+		jobs: make(chan job, MaxPending),
+	}
+	s.locks.init()
+	s.nonces.init()
+	if err := s.reload(ctx); err != nil {
+		return nil, fmt.Errorf("load provisioning services: %w", err)
+	}
+	return s, nil
+}
+
+// reload reads services and groups anew. The mutex is held, or nobody knows s yet.
+func (s *Service) reload(ctx context.Context) error {
+	list, err := s.store.Instances(ctx)
+	if err != nil {
+		return err
+	}
+	n := &snapshot{byName: map[string]*tenant{}, byScope: map[string]*tenant{}, byHost: map[string]*tenant{}}
+	for k := range list {
+		if err := s.openInstance(&list[k]); err != nil {
+			return fmt.Errorf("service %s: %w", list[k].Name, err)
+		}
+		t := &tenant{Instance: list[k]}
+		groups, err := s.store.Enrollments(ctx, t.Name, true, "", MaxGroups)
+		if err != nil {
+			return fmt.Errorf("groups of service %s: %w", t.Name, err)
+		}
+		for _, e := range groups {
+			if err := s.openEnrollment(t.Name, &e); err != nil {
+				return err
+			}
+			t.groups = append(t.groups, group{Enrollment: e, signing: t.signing(&e)})
+		}
+		n.instances = append(n.instances, t.Instance)
+		n.byName[t.Name], n.byScope[fold(t.IDScope)] = t, t
+		for _, h := range t.Hosts {
+			n.byHost[h] = t
+		}
+	}
+	s.current.Store(n)
+	return nil
+}
+
+// signing returns the certificates that an enrollment accepts as issuers or, of a
+// single device, as its own.
+func (i *Instance) signing(e *Enrollment) (certs []*x509.Certificate) {
+	if e.Attestation.Kind != X509 {
+		return nil
+	}
+	for _, der := range [][]byte{e.Attestation.Primary, e.Attestation.Secondary} {
+		if c, err := x509.ParseCertificate(der); err == nil {
+			certs = append(certs, c)
+		}
+	}
+	for _, name := range []string{e.Attestation.PrimaryAuthority, e.Attestation.SecondaryAuthority} {
+		if c := i.authority(name); name != "" && c != nil {
+			certs = append(certs, c)
+		}
+	}
+	return certs
+}
+
+// Instances returns all services in the order of their names.
+func (s *Service) Instances() []Instance { return slices.Clone(s.current.Load().instances) }
+
+// Instance returns the service of that name.
+func (s *Service) Instance(name string) (Instance, bool) {
+	if t := s.current.Load().byName[name]; t != nil {
+		return t.Instance, true
+	}
+	return Instance{}, false
+}
+
+// ByHost returns the service whose API answers to a host name without port; case
+// does not matter.
+func (s *Service) ByHost(host string) (Instance, bool) {
+	if t := s.current.Load().byHost[strings.ToLower(host)]; t != nil {
+		return t.Instance, true
+	}
+	return Instance{}, false
+}
+
+// Create makes a service with an id scope of its own and the owner policy.
+// Codes: CodeInvalid, CodeConflict.
+func (s *Service) Create(ctx context.Context, name string, hosts []string) (Instance, error) {
+	name = strings.ToLower(name)
+	if !ValidID(name) {
+		return Instance{}, invalid("%q is no name of a service: it has 1 to %d letters, digits and characters of . _ -", clip(name), MaxID)
+	}
+	if len(hosts) == 0 {
+		hosts = []string{name}
+	}
+	i := Instance{
+		Name: name, IDScope: newScope(), Allocation: Hashed, Created: time.Now().UTC(),
+		Policies: []AccessPolicy{{Name: OwnerPolicy, Primary: newKey(), Secondary: newKey(), Rights: AllRights}},
+	}
+	for _, h := range hosts {
+		i.Hosts = append(i.Hosts, strings.ToLower(h))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.current.Load()
+	if now.byName[name] != nil {
+		return Instance{}, causeway.Errorf(CodeConflict, "dps.Create", "there is a provisioning service %q already", name)
+	}
+	for _, h := range i.Hosts {
+		if t := now.byHost[h]; t != nil {
+			return Instance{}, causeway.Errorf(CodeConflict, "dps.Create", "the host name %q belongs to the provisioning service %q", h, t.Name)
+		}
+	}
+	return i, s.put(ctx, i)
+}
+
+// Change changes a service: its hosts, policies, links, allocation or
+// authorities. Codes: CodeNotFound, CodeInvalid, and those of change.
+func (s *Service) Change(ctx context.Context, name string, change func(*Instance) error) (Instance, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.current.Load().byName[name]
+	if t == nil {
+		return Instance{}, noService(name)
+	}
+	i := t.Instance
+	i.Hosts, i.Policies = slices.Clone(i.Hosts), slices.Clone(i.Policies)
+	i.Links, i.Authorities = slices.Clone(i.Links), slices.Clone(i.Authorities)
+	if err := change(&i); err != nil {
+		return Instance{}, err
+	}
+	i.Name, i.IDScope, i.Created = t.Name, t.IDScope, t.Created
+	if err := i.check(); err != nil {
+		return Instance{}, err
+	}
+	return i, s.put(ctx, i)
+}
+
+// Delete forgets a service with its enrollments and registrations. Devices stay
+// on their hubs. Code: CodeNotFound.
+func (s *Service) Delete(ctx context.Context, name string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current.Load().byName[name] == nil {
+		return noService(name)
+	}
+	if err := s.store.DeleteInstance(ctx, name); err != nil {
+		return fmt.Errorf("delete provisioning service %s: %w", name, err)
+	}
+	return s.reload(ctx)
+}
+
+// put stores a service; the mutex is held.
+func (s *Service) put(ctx context.Context, i Instance) error {
+	sealed, err := s.sealInstance(i)
+	if err != nil {
+		return err
+	}
+	if err := s.store.PutInstance(ctx, sealed); err != nil {
+		return fmt.Errorf("store provisioning service %s: %w", i.Name, err)
+	}
+	return s.reload(ctx)
+}
+
+// check checks a service that is to be stored.
+func (i *Instance) check() error {
+	switch {
+	case len(i.Hosts) == 0:
+		return invalid("a provisioning service needs a host name")
+	case len(i.Links) > MaxHubs:
+		return invalid("%d hubs are linked, at most %d are accepted", len(i.Links), MaxHubs)
+	case len(i.Authorities) > MaxAuthorities:
+		return invalid("there are %d certificates, at most %d are accepted", len(i.Authorities), MaxAuthorities)
+	}
+	switch i.Allocation {
+	case Hashed, GeoLatency, Static:
+	default:
+		return invalid("allocationPolicy %q is none of hashed, geoLatency and static", clip(string(i.Allocation)))
+	}
+	seen := map[string]bool{}
+	for k := range i.Links {
+		l := &i.Links[k]
+		l.Host = strings.ToLower(l.Host)
+		if l.Weight == 0 {
+			l.Weight = 1
+		}
+		switch {
+		case l.Host == "" || len(l.Host) > 253 || strings.ContainsAny(l.Host, "/ \t\r\n"):
+			return invalid("%q is no host name of a hub", clip(l.Host))
+		case seen[l.Host]:
+			return invalid("the hub %q is linked twice", l.Host)
+		case l.Weight < 1 || l.Weight > MaxWeight:
+			return invalid("the weight %d of hub %q is not within 1 and %d", l.Weight, l.Host, MaxWeight)
+		}
+		seen[l.Host] = true
+	}
+	return nil
+}
+
+func noService(name string) error {
+	return causeway.Errorf(CodeNotFound, "dps", "there is no provisioning service %q", clip(name))
+}
+
+// validDevice reports whether s can be the id of a device on a hub.
+func validDevice(s string) bool { return registry.ValidID(s) }
+
+// newKey returns a key as the service makes them.
+func newKey() causeway.Secret {
+	return causeway.Secret(base64.StdEncoding.EncodeToString(random(keyBytes)))
+}
+
+// newScope returns an id scope: what devices in the field are told, so short, and
+// without letters that look alike.
+func newScope() string { return "0ne" + strings.ToUpper(hex.EncodeToString(random(4))) }
+
+func newETag() string { return base64.StdEncoding.EncodeToString(random(12)) }
+
+func random(n int) []byte {
+	b := make([]byte, n)
+	rand.Read(b) // never fails
+	return b
+}

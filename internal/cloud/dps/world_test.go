@@ -1,0 +1,274 @@
+package dps_test
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/internal/cloud/dps"
+	"github.com/causeway-iot/causeway/internal/cloud/dps/dpstest"
+	"github.com/causeway-iot/causeway/internal/core/attestation"
+	"github.com/causeway-iot/causeway/internal/wire/sas"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// plainSealer marks what it seals, so that a test sees what is stored in plain.
+type plainSealer struct{}
+
+func (plainSealer) Seal(s causeway.Secret, bind string) (causeway.Secret, error) {
+	return causeway.Secret("sealed("+bind+")") + s, nil
+}
+
+func (plainSealer) Open(s causeway.Secret, bind string) (causeway.Secret, error) {
+	plain, ok := strings.CutPrefix(string(s), "sealed("+bind+")")
+	if !ok {
+		return "", fmt.Errorf("it was not sealed for %s", bind)
+	}
+	return causeway.Secret(plain), nil
+}
+
+// fakeHub is a linked hub.
+type fakeHub struct {
+	mu      sync.Mutex
+	devices map[string]dps.Device
+	puts    map[string]int
+	err     error // of every call
+	stall   chan struct{}
+}
+
+func (h *fakeHub) enter(ctx context.Context) error {
+	h.mu.Lock()
+	stall := h.stall
+	h.mu.Unlock()
+	if stall != nil {
+		select {
+		case <-stall:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	h.mu.Lock()
+	return h.err
+}
+
+func (h *fakeHub) Get(ctx context.Context, id string) (dps.Device, bool, error) {
+	err := h.enter(ctx)
+	if err != nil && ctx.Err() != nil {
+		return dps.Device{}, false, err
+	}
+	defer h.mu.Unlock()
+	d, ok := h.devices[id]
+	return d, ok, err
+}
+
+func (h *fakeHub) Put(ctx context.Context, d dps.Device, reset bool) error {
+	err := h.enter(ctx)
+	if err != nil && ctx.Err() != nil {
+		return err
+	}
+	defer h.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if old, ok := h.devices[d.ID]; ok && !reset {
+		d.Tags, d.Desired, d.Reported = old.Tags, old.Desired, old.Reported
+	}
+	h.devices[d.ID] = d
+	h.puts[d.ID]++
+	return nil
+}
+
+func (h *fakeHub) Delete(ctx context.Context, id string) error {
+	err := h.enter(ctx)
+	if err != nil && ctx.Err() != nil {
+		return err
+	}
+	defer h.mu.Unlock()
+	delete(h.devices, id)
+	return err
+}
+
+type fakeHubs map[string]*fakeHub
+
+func (f fakeHubs) Target(l dps.Link) (dps.Target, error) {
+	if h := f[l.Host]; h != nil {
+		return h, nil
+	}
+	return nil, fmt.Errorf("no such hub")
+}
+
+// webhook answers as it is told.
+type webhook struct {
+	mu     sync.Mutex
+	asked  []string
+	status int
+	answer string
+	err    error
+}
+
+func (w *webhook) Post(_ context.Context, url string, body []byte, _ int) (int, []byte, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.asked = append(w.asked, url+" "+string(body))
+	return w.status, []byte(w.answer), w.err
+}
+
+// world is a service "dps" with the hubs h1, h2 and h3.
+type world struct {
+	*dps.Service
+	t     *testing.T
+	store dps.Store
+	hubs  fakeHubs
+	hook  *webhook
+	scope string
+	stop  func()
+}
+
+// inWorld runs f in simulated time.
+func inWorld(t *testing.T, f func(t *testing.T, w *world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		w := &world{t: t, store: dpstest.NewMemory(), hubs: fakeHubs{}, hook: &webhook{status: 200}}
+		for _, h := range []string{"h1", "h2", "h3"} {
+			w.hubs[h] = &fakeHub{devices: map[string]dps.Device{}, puts: map[string]int{}}
+		}
+		w.start()
+		i, err := w.Create(t.Context(), "dps", []string{"DPS.example"})
+		ok(t, err)
+		_, err = w.Change(t.Context(), "dps", func(i *dps.Instance) error {
+			for _, h := range []string{"h1", "h2", "h3"} {
+				i.Links = append(i.Links, dps.Link{Host: h})
+			}
+			return nil
+		})
+		ok(t, err)
+		w.scope = i.IDScope
+		f(t, w)
+		w.stop()
+	})
+}
+
+// start starts a service on what is stored.
+func (w *world) start() {
+	w.t.Helper()
+	s, err := dps.New(w.t.Context(), dps.Options{Store: w.store, Sealer: plainSealer{}, Targets: w.hubs, Caller: w.hook})
+	ok(w.t, err)
+	ctx, cancel := context.WithCancel(w.t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	w.Service = s
+	w.stop = func() {
+		cancel()
+		if err := <-done; err != nil {
+			w.t.Errorf("Run: %v", err)
+		}
+	}
+}
+
+func ok(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (w *world) put(e dps.Enrollment) dps.Enrollment {
+	w.t.Helper()
+	got, err := w.PutEnrollment(w.t.Context(), "dps", e, "")
+	ok(w.t, err)
+	return got
+}
+
+func keyEnrollment(id string) dps.Enrollment {
+	return dps.Enrollment{ID: id, Attestation: dps.Attestation{Kind: dps.SymmetricKey}}
+}
+
+func (w *world) token(id string, key causeway.Secret) causeway.Secret {
+	w.t.Helper()
+	raw, err := base64.StdEncoding.DecodeString(string(key))
+	ok(w.t, err)
+	return causeway.Secret(sas.Sign(w.scope+"/registrations/"+id, raw, "registration", time.Now().Add(time.Hour)))
+}
+
+func (w *world) derived(key causeway.Secret, id string) causeway.Secret {
+	w.t.Helper()
+	k, err := attestation.DeriveKey(key, id)
+	ok(w.t, err)
+	return k
+}
+
+func (w *world) request(id string, key causeway.Secret) causeway.Registration {
+	w.t.Helper()
+	return causeway.Registration{Scope: w.scope, ID: id, Credential: causeway.Credential{Token: w.token(id, key)}}
+}
+
+// register registers and waits for the end, as a client does.
+func (w *world) register(r causeway.Registration) causeway.Operation {
+	w.t.Helper()
+	op, err := w.Register(w.t.Context(), r)
+	ok(w.t, err)
+	if op.Status != "assigning" || op.ID == "" || op.RetryAfter <= 0 {
+		w.t.Fatalf("register: %+v", op)
+	}
+	return w.wait(r, op.ID)
+}
+
+func (w *world) wait(r causeway.Registration, id string) causeway.Operation {
+	w.t.Helper()
+	for range 100 {
+		op, err := w.Lookup(w.t.Context(), r, id)
+		ok(w.t, err)
+		if op.Status != "assigning" {
+			if op.RetryAfter != 0 {
+				w.t.Errorf("it is over, and asks to be asked again: %+v", op)
+			}
+			return op
+		}
+		time.Sleep(op.RetryAfter) //nolint:forbidigo // simulated time
+	}
+	w.t.Fatal("the registration does not end")
+	return causeway.Operation{}
+}
+
+func (w *world) assigned(r causeway.Registration, hub, device, substatus string) causeway.Operation {
+	w.t.Helper()
+	op := w.register(r)
+	if op.Status != "assigned" || hub != "" && op.Hub != hub || op.Device != device || op.Substatus != substatus {
+		w.t.Fatalf("outcome %+v, want %s on %s, %s", op, device, hub, substatus)
+	}
+	if _, there := w.hubs[op.Hub].devices[device]; !there {
+		w.t.Fatalf("hub %s has no device %s", op.Hub, device)
+	}
+	for host, h := range w.hubs {
+		if _, there := h.devices[device]; there && host != op.Hub {
+			w.t.Errorf("hub %s has device %s too", host, device)
+		}
+	}
+	return op
+}
+
+func (w *world) refused(what string, err error, code causeway.Code, text string) {
+	w.t.Helper()
+	if causeway.CodeOf(err) != code || !strings.Contains(causeway.MessageOf(err), text) {
+		w.t.Errorf("%s: %v (code %d), want %d with %q", what, err, int(causeway.CodeOf(err)), int(code), text)
+	}
+}
+
+func raw(s string) json.RawMessage { return json.RawMessage(s) }
+
+func keysOf(primary, secondary causeway.Secret) attestation.Keys {
+	return attestation.Keys{Primary: primary, Secondary: secondary}
+}
+
+// wait waits until everybody waits.
+func wait() { synctest.Wait() }
