@@ -29,6 +29,17 @@ class Case(unittest.TestCase):
         except HttpOperationError:
             pass  # the case has deleted it
 
+    def connect(self, entity, kind=IoTHubDeviceClient):
+        client = kind.create_from_connection_string(OWNER.connection_string(entity), websockets=True)
+        self.addCleanup(client.shutdown)
+        return client
+
+    def echo(self, client):
+        def answer(request):
+            client.send_method_response(MethodResponse.create_from_method_request(request, 200, {"got": request.payload}))
+
+        client.on_method_request_received = answer
+
     def status(self, code, fn, *args, **kwargs):
         with self.assertRaises(HttpOperationError) as caught:
             fn(*args, **kwargs)
@@ -130,17 +141,6 @@ class Twins(Case):
 
 class Devices(Case):
     """Commands that play a device, or need one."""
-
-    def connect(self, entity, kind=IoTHubDeviceClient):
-        client = kind.create_from_connection_string(OWNER.connection_string(entity), websockets=True)
-        self.addCleanup(client.shutdown)
-        return client
-
-    def echo(self, client):
-        def answer(request):
-            client.send_method_response(MethodResponse.create_from_method_request(request, 200, {"got": request.payload}))
-
-        client.on_method_request_received = answer
 
     def test_invoke_device_method(self):
         d = self.device()
