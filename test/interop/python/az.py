@@ -222,6 +222,23 @@ class Az:
         )
         return _json(self._twins(ids).invoke_method(*ids, method, timeout=timeout, raw=True))
 
+    # iot hub digital-twin
+
+    def digital_twin_show(self, device_id):
+        return _json(self.sdk.digital_twin.get_digital_twin(device_id, raw=True))
+
+    def digital_twin_update(self, device_id, patch, etag="*"):
+        self.sdk.digital_twin.update_digital_twin(device_id, patch, custom_headers=_match(etag))
+        return self.digital_twin_show(device_id)
+
+    def digital_twin_invoke(self, device_id, name, payload, component=None):
+        timeouts = {"connect_timeout_in_seconds": 30, "response_timeout_in_seconds": 30, "raw": True}
+        if component:
+            r = self.sdk.digital_twin.invoke_component_command(device_id, component, name, payload, **timeouts)
+        else:
+            r = self.sdk.digital_twin.invoke_root_level_command(device_id, name, payload, **timeouts)
+        return r.response.json(), r.response.headers.get("x-ms-command-statuscode")
+
     # iot device c2d-message
 
     def _rest(self, method, path, **options):

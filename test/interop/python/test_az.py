@@ -309,5 +309,20 @@ class Files(Case):
         self.assertIn(f"/{d}/log.txt?", blob)
 
 
+class DigitalTwins(Case):
+    def test_digital_twin(self):
+        d = self.device()
+        shown = OWNER.digital_twin_show(d)
+        self.assertEqual(shown["$dtId"], d)
+        patched = OWNER.digital_twin_update(d, [{"op": "add", "path": "/target", "value": 21}])
+        self.assertEqual(patched["$metadata"]["target"]["desiredValue"], 21)
+        client = self.connect(OWNER.device_show(d))
+        self.echo(client)
+        result, status = OWNER.digital_twin_invoke(d, "reboot", {"delay": 1})
+        self.assertEqual((result, status), ({"got": {"delay": 1}}, "200"))
+        result, _ = OWNER.digital_twin_invoke(d, "reset", 1, component="thermostat1")
+        self.assertEqual(result, {"got": 1})
+
+
 if __name__ == "__main__":
     unittest.main()
