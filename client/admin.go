@@ -208,6 +208,29 @@ func (a *Admin) DeleteConsumerGroup(ctx context.Context, hub, name string) error
 	return a.call(ctx, "delete consumer group", http.MethodDelete, "/hubs/"+url.PathEscape(hub)+"/consumer-groups/"+url.PathEscape(name), nil, nil)
 }
 
+// BlobGrant says what an address of blobs shall allow.
+type BlobGrant struct {
+	Container   string `json:"container,omitempty"` // "" for all containers
+	Blob        string `json:"blob,omitempty"`      // "" for all of the container
+	Permissions string `json:"permissions"`         // of r, a, c, w, d, l: read, add, create, write, delete, list
+	Seconds     int64  `json:"seconds"`             // from now
+}
+
+// BlobAccess is the path and query of an address of blobs on a hub's host. Who
+// has them may do what they allow.
+type BlobAccess struct {
+	Path    string `json:"path"`
+	Query   string `json:"query"`
+	Expires Time   `json:"expires"`
+}
+
+// SignBlob returns an address of blobs of a hub for a while.
+func (a *Admin) SignBlob(ctx context.Context, hub string, g BlobGrant) (BlobAccess, error) {
+	var out BlobAccess
+	err := a.call(ctx, "sign blob", http.MethodPost, "/hubs/"+url.PathEscape(hub)+"/blob-signatures", g, &out)
+	return out, err
+}
+
 // EventsQuery says which events of a hub are wanted. The zero value wants all
 // from now on.
 type EventsQuery struct {

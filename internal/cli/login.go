@@ -113,6 +113,15 @@ func (l *login) find(ctx context.Context) (*target, error) {
 
 // findAdmin returns the administration of the cloud.
 func (l *login) findAdmin() (*client.Admin, error) {
+	t, err := l.findLocal()
+	if err != nil {
+		return nil, err
+	}
+	return t.admin()
+}
+
+// findLocal returns the cloud in --data, without a hub.
+func (l *login) findLocal() (*target, error) {
 	local, dir, err := l.readLocal()
 	if err != nil {
 		return nil, err
@@ -127,7 +136,7 @@ func (l *login) findAdmin() (*client.Admin, error) {
 	if err := l.trust(t); err != nil {
 		return nil, err
 	}
-	return t.admin()
+	return t, nil
 }
 
 const ownerPolicy = "iothubowner"

@@ -88,6 +88,7 @@ func NewCmdRoot(st *state.State) *cobra.Command {
 		{"use", NewCmdMethod},
 		{"use", NewCmdMonitor},
 		{"use", NewCmdRoute},
+		{"use", NewCmdBlob},
 		{"load", NewCmdSim},
 		{"load", NewCmdBench},
 		{"", NewCmdVersion},

@@ -18,6 +18,7 @@ import (
 	"github.com/causeway-iot/causeway/internal/cloud/upload"
 	"github.com/causeway-iot/causeway/internal/head/blob"
 	"github.com/causeway-iot/causeway/internal/obs"
+	"github.com/causeway-iot/causeway/internal/wire/blobsas"
 )
 
 // blobKey is what the keys of all storage accounts are derived from.
@@ -74,6 +75,15 @@ func (c *Cloud) uploadPolicy(hub string) upload.Policy {
 	}
 	s := h.Settings
 	return upload.Policy{Disabled: s.FileUploadDisabled, Container: s.FileUploadContainer, TTL: s.FileUploadTTL}
+}
+
+// signBlob signs access to the blobs of a hub.
+func (c *Cloud) signBlob(hub string, g blobsas.Grant) (causeway.Secret, bool) {
+	s, ok := c.hubs.storage(hub)
+	if !ok {
+		return "", false
+	}
+	return causeway.Secret(blobsas.Sign(s.Key, g)), true
 }
 
 // blobHead answers storage clients.

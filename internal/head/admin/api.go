@@ -32,6 +32,7 @@ func (s *Server) mountAPI(mux *http.ServeMux) huma.API {
 	s.addPolicies(api)
 	s.addAuthorities(api)
 	s.addGroups(api)
+	s.addBlobs(api)
 	s.addRouting(api)
 	s.addEvents(api)
 	return api

@@ -21,6 +21,7 @@ import (
 	"github.com/causeway-iot/causeway/internal/cloud/registry"
 	"github.com/causeway-iot/causeway/internal/core/eventlog"
 	"github.com/causeway-iot/causeway/internal/obs"
+	"github.com/causeway-iot/causeway/internal/wire/blobsas"
 )
 
 // Prefix is where the API lives.
@@ -73,6 +74,9 @@ type Server struct {
 	Directory Directory
 	// HubLog finds the event log of a hub.
 	HubLog func(hub string) (eventlog.Log, bool)
+	// SignBlob returns the query of an address that allows what the grant says
+	// with blobs of a hub; nil when there are none.
+	SignBlob func(hub string, g blobsas.Grant) (causeway.Secret, bool)
 	// Registry counts devices; nil leaves the counts out.
 	Registry Registry
 	Health   *obs.Health         // nil is always healthy

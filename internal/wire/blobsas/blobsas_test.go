@@ -60,6 +60,7 @@ func TestSign(t *testing.T) {
 	expiry := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
 	for _, g := range []blobsas.Grant{
 		{Container: "uploads", Blob: "press-1/é +%&=?#.txt", Permissions: "cw", Expiry: expiry},
+		{Permissions: "rwdlac", Expiry: expiry},
 		{Container: "uploads", Permissions: "racwdl", Start: expiry.Add(-time.Hour), Expiry: expiry},
 	} {
 		q := blobsas.Sign(key, g)

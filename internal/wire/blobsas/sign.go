@@ -51,20 +51,30 @@ func mac(key []byte, text string) []byte {
 
 // Grant says what a token shall allow.
 type Grant struct {
-	Container   string
+	Container   string // "" for the account: all containers, and making and deleting them
 	Blob        string // "" for all of the container
 	Permissions string // letters in the order of the service: racwdxyltmeop
 	Start       time.Time
 	Expiry      time.Time // in whole seconds
 }
 
+// Permissions are the letters that mean something here, in the order in which
+// they have to be: read, add, create, write, delete, list. A token for the
+// account has them in another order, rwdlac.
+const Permissions = "racwdl"
+
 // Sign returns the query of an address, without "?", that allows what g says
 // with the account AccountName.
 func Sign(key []byte, g Grant) string {
 	const layout = "2006-01-02T15:04:05Z"
-	t := Token{Version: Version, Scope: Container, fields: map[string]string{"sv": Version, "spr": "https", "sp": g.Permissions, "se": g.Expiry.UTC().Format(layout)}}
-	if g.Blob != "" {
+	t := Token{Version: Version, fields: map[string]string{"sv": Version, "spr": "https", "sp": g.Permissions, "se": g.Expiry.UTC().Format(layout)}}
+	switch {
+	case g.Blob != "":
 		t.Scope = Blob
+	case g.Container != "":
+		t.Scope = Container
+	default:
+		t.fields["ss"], t.fields["srt"], t.fields["sp"] = "b", "sco", ordered(g.Permissions, "rwdlac")
 	}
 	t.fields["sr"] = t.Scope
 	if !g.Start.IsZero() {
@@ -72,7 +82,7 @@ func Sign(key []byte, g Grant) string {
 	}
 	t.fields["sig"] = base64.StdEncoding.EncodeToString(mac(key, t.text(AccountName, g.Container, g.Blob)))
 	var b []byte
-	for _, k := range []string{"sv", "spr", "sr", "sig", "st", "se", "sp"} {
+	for _, k := range []string{"sv", "spr", "sr", "ss", "srt", "sig", "st", "se", "sp"} {
 		if t.fields[k] == "" {
 			continue
 		}
@@ -83,4 +93,14 @@ func Sign(key []byte, g Grant) string {
 		b = percent.AppendEscape(b, t.fields[k])
 	}
 	return string(b)
+}
+
+// ordered returns the letters of order that are in s.
+func ordered(s, order string) string {
+	return strings.Map(func(r rune) rune {
+		if strings.ContainsRune(s, r) {
+			return r
+		}
+		return -1
+	}, order)
 }
