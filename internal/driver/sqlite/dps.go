@@ -1,0 +1,233 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/internal/cloud/dps"
+)
+
+// Provisioning returns the store of provisioning services.
+func (db *DB) Provisioning() dps.Store { return dpsStore{db} }
+
+// dpsStore implements [dps.Store].
+type dpsStore struct{ db *DB }
+
+var _ dps.Store = dpsStore{}
+
+// Instances implements [dps.Store].
+func (s dpsStore) Instances(ctx context.Context) ([]dps.Instance, error) {
+	return read(ctx, s.db, "Instances", func(c *conn) (list []dps.Instance, err error) {
+		err = c.query("SELECT name, CAST(document AS BLOB) FROM dps_services ORDER BY name", func(r row) error {
+			i, err := readInstance(r.text(0), r.blob(1))
+			list = append(list, i)
+			return err
+		})
+		return list, err
+	})
+}
+
+// PutInstance implements [dps.Store].
+func (s dpsStore) PutInstance(ctx context.Context, i dps.Instance) error {
+	text, err := writeInstance(&i)
+	if err != nil {
+		return fmt.Errorf("write provisioning service %s: %w", i.Name, err)
+	}
+	return exec(ctx, s.db, "PutInstance", len(text), func(c *conn) error {
+		_, err := c.exec("INSERT INTO dps_services (name, document) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET document = excluded.document", i.Name, string(text))
+		return err
+	})
+}
+
+// DeleteInstance implements [dps.Store].
+func (s dpsStore) DeleteInstance(ctx context.Context, name string) error {
+	return exec(ctx, s.db, "DeleteInstance", 0, func(c *conn) error {
+		for _, table := range []string{"dps_enrollments", "dps_registrations", "dps_counts"} {
+			if _, err := c.exec("DELETE FROM "+table+" WHERE service = ?", name); err != nil {
+				return err
+			}
+		}
+		_, err := c.exec("DELETE FROM dps_services WHERE name = ?", name)
+		return err
+	})
+}
+
+// Enrollment implements [dps.Store].
+func (s dpsStore) Enrollment(ctx context.Context, service string, group bool, id string) (dps.Enrollment, error) {
+	return read(ctx, s.db, "Enrollment", func(c *conn) (e dps.Enrollment, err error) {
+		found := false
+		err = c.query("SELECT etag, CAST(document AS BLOB) FROM dps_enrollments WHERE service = ? AND grouped = ? AND id = ?", func(r row) (err error) {
+			found = true
+			e, err = readEnrollment(group, r.text(0), r.blob(1))
+			return err
+		}, service, flag(group), strings.ToLower(id))
+		if err == nil && !found {
+			err = noEnrollment(id)
+		}
+		return e, err
+	})
+}
+
+func noEnrollment(id string) error {
+	return causeway.Errorf(dps.CodeEnrollmentNotFound, "sqlite", "the enrollment %q does not exist", id)
+}
+
+// PutEnrollment implements [dps.Store].
+func (s dpsStore) PutEnrollment(ctx context.Context, service string, e dps.Enrollment, match string) error {
+	return exec(ctx, s.db, "PutEnrollment", len(e.Attestation.Primary)+len(e.InitialTwin.Tags)+len(e.InitialTwin.Desired), func(c *conn) error {
+		old := ""
+		key := []any{service, flag(e.Group), strings.ToLower(e.ID)}
+		if err := c.query("SELECT etag, CAST(document AS BLOB) FROM dps_enrollments WHERE service = ? AND grouped = ? AND id = ?", func(r row) error {
+			was, err := readEnrollment(e.Group, r.text(0), r.blob(1))
+			old, e.ID = was.ETag, was.ID
+			return err
+		}, key...); err != nil {
+			return err
+		}
+		if err := mayReplace("enrollment", e.ID, old, match); err != nil {
+			return err
+		}
+		text, err := writeEnrollment(&e)
+		if err != nil {
+			return err
+		}
+		_, err = c.exec(`INSERT INTO dps_enrollments (service, grouped, id, etag, document) VALUES (?, ?, ?, ?, ?)
+			ON CONFLICT (service, grouped, id) DO UPDATE SET etag = excluded.etag, document = excluded.document`, append(key, e.ETag, string(text))...)
+		return err
+	})
+}
+
+// mayReplace checks what a record is to take the place of: old is its etag, ""
+// when there is none.
+func mayReplace(what, id, old, match string) error {
+	switch {
+	case match == "*" || match == old:
+		return nil
+	case match == "":
+		return causeway.Errorf(dps.CodeConflict, "sqlite", "the %s %q exists already", what, id)
+	}
+	return causeway.Errorf(dps.CodePrecondition, "sqlite", "the %s %q has changed since it was read, or is gone; read it again", what, id)
+}
+
+// DeleteEnrollment implements [dps.Store].
+func (s dpsStore) DeleteEnrollment(ctx context.Context, service string, group bool, id, match string) error {
+	return exec(ctx, s.db, "DeleteEnrollment", 0, func(c *conn) error {
+		key := []any{service, flag(group), strings.ToLower(id)}
+		return remove(c, "dps_enrollments", "service = ? AND grouped = ? AND id = ?", "enrollment", id, match, noEnrollment(id), key...)
+	})
+}
+
+// remove deletes a row that has an etag.
+func remove(c *conn, table, where, what, id, match string, none error, key ...any) error {
+	etag, found := "", false
+	if err := c.query("SELECT etag FROM "+table+" WHERE "+where, func(r row) error {
+		etag, found = r.text(0), true
+		return nil
+	}, key...); err != nil {
+		return err
+	}
+	if !found {
+		return none
+	}
+	if err := mayReplace(what, id, etag, match); err != nil {
+		return err
+	}
+	_, err := c.exec("DELETE FROM "+table+" WHERE "+where, key...)
+	return err
+}
+
+// Enrollments implements [dps.Store].
+func (s dpsStore) Enrollments(ctx context.Context, service string, group bool, after string, limit int) ([]dps.Enrollment, error) {
+	return read(ctx, s.db, "Enrollments", func(c *conn) (list []dps.Enrollment, err error) {
+		err = c.query("SELECT etag, CAST(document AS BLOB) FROM dps_enrollments WHERE service = ? AND grouped = ? AND id > ? ORDER BY id LIMIT ?", func(r row) error {
+			e, err := readEnrollment(group, r.text(0), r.blob(1))
+			list = append(list, e)
+			return err
+		}, service, flag(group), after, int64(limit))
+		return list, err
+	})
+}
+
+// CountEnrollments implements [dps.Store].
+func (s dpsStore) CountEnrollments(ctx context.Context, service string, group bool) (int, error) {
+	return read(ctx, s.db, "CountEnrollments", func(c *conn) (int, error) {
+		n, _, err := c.number("SELECT number FROM dps_counts WHERE service = ? AND grouped = ?", service, flag(group))
+		return int(n), err
+	})
+}
+
+// Registration implements [dps.Store].
+func (s dpsStore) Registration(ctx context.Context, service, id string) (dps.Registration, error) {
+	return read(ctx, s.db, "Registration", func(c *conn) (dps.Registration, error) {
+		list, err := registrations(c, "service = ? AND id = ?", service, strings.ToLower(id))
+		if err != nil {
+			return dps.Registration{}, err
+		}
+		if len(list) == 0 {
+			return dps.Registration{}, noRegistration(id)
+		}
+		return list[0], nil
+	})
+}
+
+func noRegistration(id string) error {
+	return causeway.Errorf(dps.CodeNotFound, "sqlite", "the registration %q does not exist", id)
+}
+
+func registrations(c *conn, where string, args ...any) (list []dps.Registration, err error) {
+	err = c.query("SELECT etag, CAST(document AS BLOB) FROM dps_registrations WHERE "+where, func(r row) error {
+		reg, err := readRegistration(r.text(0), r.blob(1))
+		list = append(list, reg)
+		return err
+	}, args...)
+	return list, err
+}
+
+// PutRegistration implements [dps.Store].
+func (s dpsStore) PutRegistration(ctx context.Context, service string, r dps.Registration, match string) error {
+	return exec(ctx, s.db, "PutRegistration", len(r.Payload)+len(r.Twin.Tags)+len(r.Twin.Desired), func(c *conn) error {
+		id := strings.ToLower(r.ID)
+		old, err := registrations(c, "service = ? AND id = ?", service, id)
+		if err != nil {
+			return err
+		}
+		etag := ""
+		if len(old) > 0 {
+			etag, r.ID = old[0].ETag, old[0].ID
+		}
+		if err := mayReplace("registration", r.ID, etag, match); err != nil {
+			return err
+		}
+		text, err := writeRegistration(&r)
+		if err != nil {
+			return err
+		}
+		_, err = c.exec(`INSERT INTO dps_registrations (service, id, groupid, assigning, etag, document) VALUES (?, ?, ?, ?, ?, ?)
+			ON CONFLICT (service, id) DO UPDATE SET groupid = excluded.groupid, assigning = excluded.assigning, etag = excluded.etag, document = excluded.document`,
+			service, id, strings.ToLower(r.Group), flag(r.Status == dps.Assigning), r.ETag, string(text))
+		return err
+	})
+}
+
+// DeleteRegistration implements [dps.Store].
+func (s dpsStore) DeleteRegistration(ctx context.Context, service, id, match string) error {
+	return exec(ctx, s.db, "DeleteRegistration", 0, func(c *conn) error {
+		return remove(c, "dps_registrations", "service = ? AND id = ?", "registration", id, match, noRegistration(id), service, strings.ToLower(id))
+	})
+}
+
+// Registrations implements [dps.Store].
+func (s dpsStore) Registrations(ctx context.Context, service, group, after string, limit int) ([]dps.Registration, error) {
+	return read(ctx, s.db, "Registrations", func(c *conn) ([]dps.Registration, error) {
+		return registrations(c, "service = ? AND groupid = ? AND groupid <> '' AND id > ? ORDER BY id LIMIT ?", service, strings.ToLower(group), after, int64(limit))
+	})
+}
+
+// Pending implements [dps.Store].
+func (s dpsStore) Pending(ctx context.Context, service, after string, limit int) ([]dps.Registration, error) {
+	return read(ctx, s.db, "Pending", func(c *conn) ([]dps.Registration, error) {
+		return registrations(c, "service = ? AND assigning AND id > ? ORDER BY id LIMIT ?", service, after, int64(limit))
+	})
+}

@@ -1,0 +1,228 @@
+package sqlite
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/internal/cloud/dps"
+	"github.com/causeway-iot/causeway/internal/core/attestation"
+)
+
+// The stored forms of what provisioning keeps. Their own types: the stored names
+// must not change when a field of the domain is renamed, and secrets (sealed) are
+// spelled out on purpose. Documents of clients are texts, so that they come back
+// byte for byte.
+type (
+	dpsServiceDocument struct {
+		IDScope     string                 `json:"idScope"`
+		Hosts       []string               `json:"hosts,omitempty"`
+		Allocation  dps.Policy             `json:"allocation"`
+		Policies    []dpsPolicyDocument    `json:"policies,omitempty"`
+		Links       []dpsLinkDocument      `json:"links,omitempty"`
+		Authorities []dpsAuthorityDocument `json:"authorities,omitempty"`
+		Created     time.Time              `json:"created"`
+	}
+	dpsPolicyDocument struct {
+		Name      string     `json:"name"`
+		Primary   string     `json:"primary"`
+		Secondary string     `json:"secondary"`
+		Rights    dps.Rights `json:"rights"`
+	}
+	dpsLinkDocument struct {
+		Host       string `json:"host"`
+		Excluded   bool   `json:"excluded,omitempty"`
+		Weight     int    `json:"weight"`
+		Region     string `json:"region,omitempty"`
+		Connection string `json:"connection,omitempty"`
+	}
+	dpsAuthorityDocument struct {
+		Name     string    `json:"name"`
+		DER      []byte    `json:"der"`
+		Verified bool      `json:"verified,omitempty"`
+		Code     string    `json:"code,omitempty"`
+		ETag     string    `json:"etag"`
+		Created  time.Time `json:"created"`
+		Updated  time.Time `json:"updated"`
+	}
+	dpsKeysDocument struct {
+		Primary   string `json:"primary,omitempty"`
+		Secondary string `json:"secondary,omitempty"`
+	}
+	dpsTwinDocument struct {
+		Tags    string `json:"tags,omitempty"`
+		Desired string `json:"desired,omitempty"`
+	}
+	dpsEnrollmentDocument struct {
+		ID               string          `json:"id"`
+		DeviceID         string          `json:"deviceId,omitempty"`
+		Kind             dps.Kind        `json:"kind"`
+		Keys             dpsKeysDocument `json:"keys"`
+		Primary          []byte          `json:"certificate,omitempty"`
+		Secondary        []byte          `json:"secondCertificate,omitempty"`
+		PrimaryCA        string          `json:"authority,omitempty"`
+		SecondaryCA      string          `json:"secondAuthority,omitempty"`
+		EndorsementKey   []byte          `json:"endorsementKey,omitempty"`
+		StorageRootKey   []byte          `json:"storageRootKey,omitempty"`
+		Edge             bool            `json:"edge,omitempty"`
+		Disabled         bool            `json:"disabled,omitempty"`
+		Allocation       dps.Policy      `json:"allocation,omitempty"`
+		Hubs             []string        `json:"hubs,omitempty"`
+		WebhookURL       string          `json:"webhook,omitempty"`
+		WebhookVersion   string          `json:"webhookVersion,omitempty"`
+		Keep             bool            `json:"keep,omitempty"`
+		Migrate          bool            `json:"migrate,omitempty"`
+		Twin             dpsTwinDocument `json:"twin"`
+		Information      string          `json:"information,omitempty"`
+		CredentialPolicy string          `json:"credentialPolicy,omitempty"`
+		Created          time.Time       `json:"created"`
+		Updated          time.Time       `json:"updated"`
+	}
+	dpsRegistrationDocument struct {
+		ID        string              `json:"id"`
+		Group     string              `json:"group,omitempty"`
+		Kind      dps.Kind            `json:"kind"`
+		Status    dps.Status          `json:"status"`
+		Substatus dps.Substatus       `json:"substatus,omitempty"`
+		Hub       string              `json:"hub,omitempty"`
+		DeviceID  string              `json:"deviceId,omitempty"`
+		FirstHub  string              `json:"firstHub,omitempty"`
+		Code      int                 `json:"code,omitempty"`
+		Message   string              `json:"message,omitempty"`
+		Payload   string              `json:"payload,omitempty"`
+		Operation string              `json:"operation"`
+		TPMKey    []byte              `json:"tpmKey,omitempty"`
+		Twin      dpsTwinDocument     `json:"twin"`
+		Pending   *dpsPendingDocument `json:"pending,omitempty"`
+		Created   time.Time           `json:"created"`
+		Updated   time.Time           `json:"updated"`
+	}
+	dpsPendingDocument struct {
+		Payload     string          `json:"payload,omitempty"`
+		Thumbprint  string          `json:"thumbprint,omitempty"`
+		Certificate []byte          `json:"certificate,omitempty"`
+		Keys        dpsKeysDocument `json:"keys"`
+		TPMKey      []byte          `json:"tpmKey,omitempty"`
+		Began       time.Time       `json:"began"`
+		Chosen      string          `json:"chosen,omitempty"`
+	}
+)
+
+func dpsKeysOf(k attestation.Keys) dpsKeysDocument {
+	return dpsKeysDocument{string(k.Primary), string(k.Secondary)}
+}
+
+func (d dpsKeysDocument) keys() attestation.Keys {
+	return attestation.Keys{Primary: causeway.Secret(d.Primary), Secondary: causeway.Secret(d.Secondary)}
+}
+
+func dpsTwinOf(t dps.InitialTwin) dpsTwinDocument {
+	return dpsTwinDocument{string(t.Tags), string(t.Desired)}
+}
+
+func (d dpsTwinDocument) twin() dps.InitialTwin {
+	return dps.InitialTwin{Tags: rawText(d.Tags), Desired: rawText(d.Desired)}
+}
+
+// rawText returns a stored document, nil for none.
+func rawText(s string) json.RawMessage {
+	if s == "" {
+		return nil
+	}
+	return json.RawMessage(s)
+}
+
+func writeInstance(i *dps.Instance) ([]byte, error) {
+	d := dpsServiceDocument{IDScope: i.IDScope, Hosts: i.Hosts, Allocation: i.Allocation, Created: i.Created}
+	for _, p := range i.Policies {
+		d.Policies = append(d.Policies, dpsPolicyDocument{p.Name, string(p.Primary), string(p.Secondary), p.Rights})
+	}
+	for _, l := range i.Links {
+		d.Links = append(d.Links, dpsLinkDocument{l.Host, l.Excluded, l.Weight, l.Region, string(l.ConnectionString)})
+	}
+	for _, a := range i.Authorities {
+		d.Authorities = append(d.Authorities, dpsAuthorityDocument(a))
+	}
+	return json.Marshal(d)
+}
+
+func readInstance(name string, text []byte) (dps.Instance, error) {
+	var d dpsServiceDocument
+	if err := json.Unmarshal(text, &d); err != nil {
+		return dps.Instance{}, fmt.Errorf("provisioning service %s: %w", name, err)
+	}
+	i := dps.Instance{Name: name, IDScope: d.IDScope, Hosts: d.Hosts, Allocation: d.Allocation, Created: d.Created}
+	for _, p := range d.Policies {
+		i.Policies = append(i.Policies, dps.AccessPolicy{Name: p.Name, Primary: causeway.Secret(p.Primary), Secondary: causeway.Secret(p.Secondary), Rights: p.Rights})
+	}
+	for _, l := range d.Links {
+		i.Links = append(i.Links, dps.Link{Host: l.Host, Excluded: l.Excluded, Weight: l.Weight, Region: l.Region, ConnectionString: causeway.Secret(l.Connection)})
+	}
+	for _, a := range d.Authorities {
+		i.Authorities = append(i.Authorities, dps.Authority(a))
+	}
+	return i, nil
+}
+
+func writeEnrollment(e *dps.Enrollment) ([]byte, error) {
+	a := &e.Attestation
+	return json.Marshal(dpsEnrollmentDocument{
+		ID: e.ID, DeviceID: e.DeviceID, Kind: a.Kind, Keys: dpsKeysOf(a.Keys), Primary: a.Primary, Secondary: a.Secondary,
+		PrimaryCA: a.PrimaryAuthority, SecondaryCA: a.SecondaryAuthority, EndorsementKey: a.EndorsementKey, StorageRootKey: a.StorageRootKey,
+		Edge: e.Edge, Disabled: e.Disabled, Allocation: e.Allocation, Hubs: e.Hubs, WebhookURL: e.Webhook.URL, WebhookVersion: e.Webhook.APIVersion,
+		Keep: e.Keep, Migrate: e.Migrate, Twin: dpsTwinOf(e.InitialTwin), Information: string(e.Information), CredentialPolicy: e.CredentialPolicy,
+		Created: e.Created, Updated: e.Updated,
+	})
+}
+
+func readEnrollment(grouped bool, etag string, text []byte) (dps.Enrollment, error) {
+	var d dpsEnrollmentDocument
+	if err := json.Unmarshal(text, &d); err != nil {
+		return dps.Enrollment{}, fmt.Errorf("document of an enrollment: %w", err)
+	}
+	return dps.Enrollment{
+		ID: d.ID, Group: grouped, DeviceID: d.DeviceID, ETag: etag,
+		Attestation: dps.Attestation{
+			Kind: d.Kind, Keys: d.Keys.keys(), Primary: d.Primary, Secondary: d.Secondary, PrimaryAuthority: d.PrimaryCA,
+			SecondaryAuthority: d.SecondaryCA, EndorsementKey: d.EndorsementKey, StorageRootKey: d.StorageRootKey,
+		},
+		Edge: d.Edge, Disabled: d.Disabled, Allocation: d.Allocation, Hubs: d.Hubs, Webhook: dps.Webhook{URL: d.WebhookURL, APIVersion: d.WebhookVersion},
+		Reprovision: dps.Reprovision{Keep: d.Keep, Migrate: d.Migrate}, InitialTwin: d.Twin.twin(), Information: rawText(d.Information),
+		CredentialPolicy: d.CredentialPolicy, Created: d.Created, Updated: d.Updated,
+	}, nil
+}
+
+func writeRegistration(r *dps.Registration) ([]byte, error) {
+	d := dpsRegistrationDocument{
+		ID: r.ID, Group: r.Group, Kind: r.Kind, Status: r.Status, Substatus: r.Substatus, Hub: r.Hub, DeviceID: r.DeviceID, FirstHub: r.FirstHub,
+		Code: r.Code, Message: r.Message, Payload: string(r.Payload), Operation: r.Operation, TPMKey: r.TPMKey, Twin: dpsTwinOf(r.Twin),
+		Created: r.Created, Updated: r.Updated,
+	}
+	if p := r.Pending; p != nil {
+		d.Pending = &dpsPendingDocument{
+			Payload: string(p.Payload), Thumbprint: p.Thumbprint, Certificate: p.Certificate, Keys: dpsKeysOf(p.Keys), TPMKey: p.TPMKey,
+			Began: p.Began, Chosen: p.Chosen,
+		}
+	}
+	return json.Marshal(d)
+}
+
+func readRegistration(etag string, text []byte) (dps.Registration, error) {
+	var d dpsRegistrationDocument
+	if err := json.Unmarshal(text, &d); err != nil {
+		return dps.Registration{}, fmt.Errorf("document of a registration: %w", err)
+	}
+	r := dps.Registration{
+		ID: d.ID, Group: d.Group, Kind: d.Kind, Status: d.Status, Substatus: d.Substatus, Hub: d.Hub, DeviceID: d.DeviceID, FirstHub: d.FirstHub,
+		Code: d.Code, Message: d.Message, Payload: rawText(d.Payload), Operation: d.Operation, TPMKey: d.TPMKey, Twin: d.Twin.twin(),
+		ETag: etag, Created: d.Created, Updated: d.Updated,
+	}
+	if p := d.Pending; p != nil {
+		r.Pending = &dps.Pending{
+			Payload: rawText(p.Payload), Thumbprint: p.Thumbprint, Certificate: p.Certificate, Keys: p.Keys.keys(), TPMKey: p.TPMKey,
+			Began: p.Began, Chosen: p.Chosen,
+		}
+	}
+	return r, nil
+}
