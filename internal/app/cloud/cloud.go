@@ -28,6 +28,7 @@ import (
 	"github.com/causeway-iot/causeway/internal/app/config"
 	"github.com/causeway-iot/causeway/internal/app/state"
 	"github.com/causeway-iot/causeway/internal/cloud/c2d"
+	"github.com/causeway-iot/causeway/internal/cloud/deploy"
 	"github.com/causeway-iot/causeway/internal/cloud/digitaltwin"
 	"github.com/causeway-iot/causeway/internal/cloud/directory"
 	"github.com/causeway-iot/causeway/internal/cloud/outbox"
@@ -67,26 +68,27 @@ type Cloud struct {
 	began time.Time
 	took  time.Duration // from New to ready
 
-	lock      *state.Lock
-	listeners listeners
-	db        *sqlite.DB
-	directory *directory.Service
-	registry  *registry.Service
-	commands  *c2d.Service
-	outbox    *outbox.Service
-	queries   *query.Service
-	uploads   *upload.Service
-	set       *cloudhub.Set
-	hubs      *hubs
-	reg       *prometheus.Registry
-	health    *obs.Health
-	accepting *obs.Flag // fails once the cloud stops, so that balancers look elsewhere
-	tracer    trace.TracerProvider
-	flush     func(context.Context) error      // of traces; nil when that is not ours to do
-	token     string                           // of the administration
-	recheck   atomic.Pointer[func(hub string)] // closes links whose policy was changed; set by Run
-	caFile    string
-	certs     *certificates
+	lock        *state.Lock
+	listeners   listeners
+	db          *sqlite.DB
+	directory   *directory.Service
+	registry    *registry.Service
+	commands    *c2d.Service
+	outbox      *outbox.Service
+	queries     *query.Service
+	deployments *deploy.Service
+	uploads     *upload.Service
+	set         *cloudhub.Set
+	hubs        *hubs
+	reg         *prometheus.Registry
+	health      *obs.Health
+	accepting   *obs.Flag // fails once the cloud stops, so that balancers look elsewhere
+	tracer      trace.TracerProvider
+	flush       func(context.Context) error      // of traces; nil when that is not ours to do
+	token       string                           // of the administration
+	recheck     atomic.Pointer[func(hub string)] // closes links whose policy was changed; set by Run
+	caFile      string
+	certs       *certificates
 
 	ready      chan struct{}
 	connection Connection // valid once ready
@@ -165,8 +167,14 @@ func (c *Cloud) openStores(ctx context.Context) error {
 	c.queries = query.New(query.Options{
 		Registry: c.registry, Live: c.live, Depth: c.commands.Depth, Metrics: obs.NewQuery(c.reg),
 	})
+	if c.deployments, err = deploy.Open(ctx, deploy.Options{
+		Store: c.db.Deployments(), Registry: c.registry, Query: c.queries, Log: c.log,
+	}); err != nil {
+		return fmt.Errorf("load configurations: %w", err)
+	}
 	c.registry.Watch(c.set)
 	c.registry.Observe(c.set)
+	c.registry.Observe(c.deployments)
 	c.registry.Observe(&digitaltwin.Events{Publisher: c.set})
 	c.commands.Watch(c.set)
 	blobKey, err := openBlobKey(c.cfg.Data)
@@ -176,7 +184,7 @@ func (c *Cloud) openStores(ctx context.Context) error {
 	c.hubs = &hubs{
 		blobKey: blobKey,
 		dir:     filepath.Join(c.cfg.Data, HubsDir), events: c.cfg.Events, log: c.log, reg: c.reg,
-		registry: c.registry, commands: c.commands, outbox: c.outbox, set: c.set,
+		registry: c.registry, commands: c.commands, outbox: c.outbox, deployments: c.deployments, set: c.set,
 		running: map[string]*running{}, leaving: map[string][]causeway.Identity{},
 	}
 	c.uploads = upload.New(upload.Options{

@@ -17,6 +17,7 @@ import (
 	"github.com/causeway-iot/causeway/internal/app/config"
 	"github.com/causeway-iot/causeway/internal/app/state"
 	"github.com/causeway-iot/causeway/internal/cloud/c2d"
+	"github.com/causeway-iot/causeway/internal/cloud/deploy"
 	"github.com/causeway-iot/causeway/internal/cloud/directory"
 	"github.com/causeway-iot/causeway/internal/cloud/outbox"
 	"github.com/causeway-iot/causeway/internal/cloud/registry"
@@ -34,14 +35,15 @@ const scrapeTimeout = 2 * time.Second
 // hubs starts and stops hubs as the directory says: each has an event log and
 // a goroutine of its own.
 type hubs struct {
-	dir      string
-	events   config.Events
-	log      *slog.Logger
-	reg      prometheus.Registerer
-	registry *registry.Service
-	commands *c2d.Service
-	outbox   *outbox.Service
-	set      *cloudhub.Set
+	dir         string
+	events      config.Events
+	log         *slog.Logger
+	reg         prometheus.Registerer
+	registry    *registry.Service
+	commands    *c2d.Service
+	outbox      *outbox.Service
+	deployments *deploy.Service
+	set         *cloudhub.Set
 	// endpoints finds the custom endpoints that routes lead to; nil for none.
 	endpoints routing.Endpoints
 	blobKey   blobKey
@@ -229,6 +231,7 @@ func (h *hubs) purge(name string) error {
 		h.commands.Forget(id)
 	}
 	h.outbox.Forget(name)
+	h.deployments.Forget(name)
 	return state.RemoveAll(filepath.Join(h.dir, name))
 }
 

@@ -90,8 +90,9 @@ func (c *Cloud) Run(ctx context.Context) error {
 		go func() { ended <- part(heads, name, run) }()
 	}
 	// So do the services, which outlive the heads.
-	queues := make(chan error, 3)
+	queues := make(chan error, 4)
 	go func() { queues <- part(services, "command queues", c.commands.Run) }()
+	go func() { queues <- part(services, "configurations", c.deployments.Run) }()
 	go func() { queues <- part(services, "queues to back ends", c.outbox.Run) }()
 	go func() { queues <- part(services, "file uploads", c.uploads.Run) }()
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/causeway-iot/causeway/internal/cloud/c2d"
+	"github.com/causeway-iot/causeway/internal/cloud/deploy"
 	"github.com/causeway-iot/causeway/internal/cloud/directory"
 	"github.com/causeway-iot/causeway/internal/cloud/outbox"
 	"github.com/causeway-iot/causeway/internal/cloud/registry"
@@ -129,6 +130,10 @@ func (db *DB) Outbox() outbox.Store { return outboxStore{db} }
 // Uploads returns the store of upload tickets. Tickets belong to devices of
 // [DB.Registry].
 func (db *DB) Uploads() upload.Store { return uploadStore{db} }
+
+// Deployments returns the store of configurations. What they set belongs to
+// identities of [DB.Registry].
+func (db *DB) Deployments() deploy.Store { return deploymentStore{db} }
 
 // Directory returns the store of hubs.
 func (db *DB) Directory() directory.Store { return directoryStore{db} }

@@ -159,6 +159,9 @@ func (db *DB) forgetHub(ctx context.Context, name string) error {
 				if _, err := c.exec("DELETE FROM registry_counts WHERE hub = ?", name); err != nil {
 					return err
 				}
+				if _, err := c.exec("DELETE FROM deployments WHERE hub = ?", name); err != nil {
+					return err
+				}
 				_, err := c.exec("DELETE FROM hubs_leaving WHERE name = ?", name)
 				return err
 			})

@@ -1,0 +1,63 @@
+package deploy
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"strconv"
+	"time"
+)
+
+// Configuration is what an operator wants of some devices. One that a [Service]
+// handed out shares memory with others: it is read only.
+type Configuration struct {
+	ID              string
+	SchemaVersion   string
+	Labels          map[string]string
+	Content         json.RawMessage // compact JSON; never changes
+	TargetCondition string          // "" targets nothing, "*" everything of its kind
+	Priority        int             // the greater wins
+	Metrics         map[string]string
+	Created         time.Time
+	Updated         time.Time
+	ETag            string // without quotes
+}
+
+// Kind says what the content of a configuration is for.
+type Kind uint8
+
+// The kinds of configurations.
+const (
+	Device Kind = iota + 1 // deviceContent
+	Module                 // moduleContent
+	Edge                   // modulesContent
+)
+
+// The contentType of every configuration, and the schemaVersion of those that
+// come without.
+const (
+	ContentType          = "assignment"
+	defaultSchemaVersion = "1.0"
+)
+
+// Stored is a configuration as a [Store] keeps it.
+type Stored struct {
+	Hub string
+	Configuration
+	// Pending says that twins may not be as the configuration wants.
+	Pending bool
+	// Leaving says that it is deleted, but what it set may still be in twins.
+	Leaving bool
+}
+
+// newETag returns an etag that no configuration had before: base64 of decimal
+// text, as the service writes them.
+func newETag() string {
+	var b [8]byte
+	rand.Read(b[:]) // never fails
+	return base64.StdEncoding.EncodeToString([]byte(strconv.FormatUint(binary.LittleEndian.Uint64(b[:]), 10)))
+}
+
+// timestamp returns the time to write down: what every store keeps.
+func timestamp() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }

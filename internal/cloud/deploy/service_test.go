@@ -1,0 +1,202 @@
+package deploy_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/internal/cloud/deploy"
+	"github.com/causeway-iot/causeway/internal/lang/hubquery"
+)
+
+// TestRestartInARollout stops, and crashes, while a configuration is on its way
+// to many devices.
+func TestRestartInARollout(t *testing.T) {
+	for _, crash := range []bool{false, true} {
+		t.Run(fmt.Sprint("crash ", crash), func(t *testing.T) {
+			bubble(t, deploy.Options{Rate: 10}, func(t *testing.T, w *world) {
+				const devices = 200
+				for i := range devices {
+					w.create(dev(fmt.Sprintf("d%03d", i)), false, "")
+				}
+				count := func() (n int) {
+					for i := range devices {
+						if w.get(dev(fmt.Sprintf("d%03d", i))).Configurations["c"] == applied {
+							n++
+						}
+					}
+					return n
+				}
+				w.put("c", 1, "*", plain)
+				for round, last := 1, 0; round <= 2; round++ {
+					w.start()
+					pass(4 * time.Second)
+					if crash {
+						w.store.Fail(func(string) error { return causeway.Errorf(causeway.ServiceUnavailable, "test", "dead") })
+					}
+					w.halt()
+					w.store.Fail(nil)
+					if n := count(); n <= last || n > devices*9/10 {
+						t.Fatalf("round %d: %d devices have it, %d before", round, n, last)
+					} else {
+						last = n
+					}
+					w.open()
+				}
+				w.start()
+				pass(time.Minute)
+				if n := count(); n != devices {
+					t.Errorf("%d of %d devices have it", n, devices)
+				}
+				if all, err := w.store.Configurations(t.Context()); err != nil || len(all) != 1 || all[0].Pending {
+					t.Errorf("stored: %+v, %v", all, err)
+				}
+				// The same with its deletion.
+				w.remove("c")
+				pass(4 * time.Second)
+				w.halt()
+				w.open()
+				w.start()
+				pass(time.Minute)
+				if n := count(); n != 0 {
+					t.Errorf("%d devices have it still", n)
+				}
+				if all, err := w.store.Configurations(t.Context()); err != nil || len(all) != 0 {
+					t.Errorf("stored: %+v, %v", all, err)
+				}
+			})
+		})
+	}
+}
+
+// TestChangesOverARestart changes devices when nobody is at work.
+func TestChangesOverARestart(t *testing.T) {
+	bubble(t, deploy.Options{Queue: 3}, func(t *testing.T, w *world) {
+		w.put("c", 1, "tags.a = 1", plain)
+		w.settle()
+		w.halt()
+		w.open() // hears, but does nothing yet
+		for i := range 10 {
+			w.create(dev(fmt.Sprint("d", i)), false, `{"a":1}`)
+		}
+		w.open() // as after a crash
+		w.settle()
+		for i := range 10 {
+			w.check(dev(fmt.Sprint("d", i)), `{"a":1}`, on{"c": applied})
+		}
+	})
+}
+
+// TestForget deletes a hub and makes it again.
+func TestForget(t *testing.T) {
+	bubble(t, deploy.Options{}, func(t *testing.T, w *world) {
+		w.create(dev("d"), false, "")
+		w.put("c", 1, "*", plain)
+		w.settle()
+		w.must(w.registry.Delete(t.Context(), dev("d"), "*"))
+		w.store.DeleteHub(hub)
+		w.service.Forget(hub)
+		if list := w.service.List(hub, 0); len(list) != 0 {
+			t.Errorf("a hub that is gone has %v", list)
+		}
+		w.create(dev("d"), false, "")
+		w.settle()
+		w.check(dev("d"), `{}`, nil)
+		w.put("c", 1, "*", plain)
+		w.settle()
+		w.check(dev("d"), `{"a":1}`, on{"c": applied})
+	})
+}
+
+// TestMetrics has the generated queries, which tools send as they are, and their
+// results.
+func TestMetrics(t *testing.T) {
+	bubble(t, deploy.Options{}, func(t *testing.T, w *world) {
+		edgeApplied := "select deviceId from devices.modules where moduleId = '$edgeAgent' and configurations.[[%s]].status = 'Applied'"
+		version := " and properties.desired.$version = properties.reported.lastDesiredVersion and properties.reported.lastDesiredStatus.code "
+		layer := `{"modulesContent":{"m":{"properties.desired.a":1}}}`
+		of := func(targetedText, appliedText string) on {
+			return on{"targetedCount": targetedText, "appliedCount": appliedText}
+		}
+		edge := func(id, targetedText string) on {
+			a := fmt.Sprintf(edgeApplied, id)
+			m := of(targetedText, a)
+			m["reportedSuccessfulCount"], m["reportedFailedCount"] = a+version+"= 200", a+version+"!= 200"
+			return m
+		}
+		device := func(id string) string {
+			return "select deviceId from devices where configurations.[[" + id + "]].status = 'Applied'"
+		}
+		modules := func(id string) string {
+			return "select deviceId, moduleId from devices.modules where configurations.[[" + id + "]].status = 'Applied'"
+		}
+		n := 0
+		for id, x := range map[string]struct {
+			condition, content string
+			want               on
+		}{
+			"d-1": {"tags.a='b' or 1 = 1", plain, of("select deviceId from devices where tags.a='b' or 1 = 1", device("d-1"))},
+			"d-2": {"*", plain, of("select deviceId from devices", device("d-2"))},
+			"d-3": {"", plain, of("select deviceId from devices where false", device("d-3"))},
+			"m-1": {"FROM devices.modules WHERE moduleId='m'", `{"moduleContent":{"properties.desired.a":1}}`, of("select deviceId, moduleId FROM devices.modules WHERE moduleId='m'", modules("m-1"))},
+			"e-1": {"tags.a='b'", layer, edge("e-1", "select deviceId from devices where capabilities.iotEdge = true and tags.a='b'")},
+			"e-2": {"*", layer, edge("e-2", "select deviceId from devices where capabilities.iotEdge = true")},
+			"e-3": {"tags.a='b' or tags.a='c'", layer, edge("e-3", "select deviceId from devices where capabilities.iotEdge = true and (tags.a='b' or tags.a='c')")},
+		} {
+			w.put(id, 1, x.condition, x.content)
+			w.change(id, func(c *deploy.Configuration) {
+				c.Metrics = on{"mine": "select deviceId from devices where tags.n = '" + id + "'"}
+			})
+			for _, text := range x.want {
+				if q, err := hubquery.Parse(text); err != nil {
+					t.Errorf("%s: %v", text, err)
+				} else if _, err := hubquery.Compile(q); err != nil {
+					t.Errorf("%s: %v", text, err)
+				}
+				n++
+				w.query.counts[text] = n
+			}
+			w.query.counts["select deviceId from devices where tags.n = '"+id+"'"] = 1000
+			m, err := w.service.Metrics(t.Context(), hub, id, true)
+			w.must(err)
+			if d := cmp.Diff(x.want, m.SystemQueries); d != "" {
+				t.Errorf("%s: -want +got\n%s", id, d)
+			}
+			for name, text := range x.want {
+				if m.System[name] != w.query.counts[text] {
+					t.Errorf("%s of %s is %d, want %d", name, id, m.System[name], w.query.counts[text])
+				}
+			}
+			if m.Custom["mine"] != 1000 || !strings.Contains(m.CustomQueries["mine"], id) {
+				t.Errorf("custom metrics of %s: %v of %v", id, m.Custom, m.CustomQueries)
+			}
+		}
+		// Kept a while, then counted again by itself.
+		w.query.counts["select deviceId from devices"] = 7777
+		read := func(fresh bool) int {
+			m, err := w.service.Metrics(t.Context(), hub, "d-2", fresh)
+			w.must(err)
+			return m.System["targetedCount"]
+		}
+		if n := read(false); n == 7777 {
+			t.Error("counted for a list")
+		}
+		w.start()
+		pass(11 * time.Minute)
+		if n := read(false); n != 7777 {
+			t.Errorf("targeted %d after a while", n)
+		}
+		w.query.counts["select deviceId from devices"] = 8888
+		pass(time.Minute)
+		if n := read(true); n != 8888 {
+			t.Errorf("targeted %d when counted", n)
+		}
+		if _, err := w.service.Metrics(t.Context(), hub, "nobody", true); causeway.CodeOf(err) != causeway.ConfigurationNotFound {
+			t.Error(err)
+		}
+	})
+}
