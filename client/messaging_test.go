@@ -284,3 +284,32 @@ func TestMessagingAddresses(t *testing.T) {
 		}
 	})
 }
+
+// TestAMQPStrayAnswer: an answer that nobody waits for is settled and ignored.
+func TestAMQPStrayAnswer(t *testing.T) {
+	inHub(t, func(t *testing.T, h *amqpHub) {
+		m := h.messaging()
+		defer m.Close()
+		r, err := m.Feedback(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		p := h.peer(0)
+		for tag, payload := range map[string][]byte{
+			"late":   hubamqp.AppendPutTokenResponse(nil, hubamqp.ReplyFor(codec.String("99"), nil)),
+			"broken": []byte("x"),
+		} {
+			if _, err := p.link(hubamqp.CBSAddress).Send(t.Context(), amqp.Transfer{Tag: []byte(tag), Payload: payload, Token: tag}); err != nil {
+				t.Fatal(err)
+			}
+			if o := h.outcome(); o != (outcome{tag, codec.CodeAccepted}) {
+				t.Errorf("outcome %v", o)
+			}
+		}
+		p.feedback("a")
+		if _, err := r.Receive(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
