@@ -202,7 +202,7 @@ func (c *Cloud) webServer(hub causeway.Hub, ws *wsnet.Handler, a *admin.Server) 
 			h, ok := c.set.ByHost(host)
 			return h, ok
 		},
-		Registry: c.registry, Commands: c.commands, Feedback: c.outbox, Queries: c.queries, Log: c.log,
+		Registry: c.registry, Commands: c.commands, Feedback: c.outbox, Queries: c.queries, Configurations: c.deployments, Log: c.log,
 		Metrics: obs.NewHead(c.reg, "https"), Tracer: c.tracer,
 	}
 	devices := &devicehttp.Server{

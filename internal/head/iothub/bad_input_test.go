@@ -30,6 +30,17 @@ func nested(depth int) string {
 	return strings.Repeat(`{"a":`, depth) + "1" + strings.Repeat("}", depth)
 }
 
+// deviceConfigured is a configuration that can be.
+const deviceConfigured = `{"content":{"deviceContent":{"properties.desired.a":1}}}`
+
+func manyQueries(n int) string {
+	all := make([]string, n)
+	for i := range all {
+		all[i] = fmt.Sprintf(`"m%d":"select *"`, i)
+	}
+	return strings.Join(all, ",")
+}
+
 func badInputs() []badInput {
 	ownerKey, _ := base64.StdEncoding.DecodeString(string(key("iothubowner")))
 	soon := time.Now().Add(time.Hour)
@@ -68,6 +79,24 @@ func badInputs() []badInput {
 		{"id that is not UTF-8", request{method: "GET", path: "/devices/a%ff"}, argument, "device id"},
 		{"id of 129 characters", request{method: "GET", path: "/devices/" + strings.Repeat("x", 129)}, argument, "128"},
 		{"module id with a slash", request{method: "PUT", path: "/devices/d/modules/m%2Fn", body: "{}"}, argument, "module id"},
+
+		// Configurations.
+		{"configuration id with a capital", request{method: "PUT", path: "/configurations/Fan", body: deviceConfigured}, argument, "'F' at character 1"},
+		{"configuration with another id in its body", request{method: "PUT", path: "/configurations/other", body: `{"id":"fan"}`}, argument, "in the path"},
+		{"configuration of another content type", request{method: "PUT", path: "/configurations/c", body: `{"contentType":"script"}`}, argument, "assignment"},
+		{"configuration whose labels are no texts", request{method: "PUT", path: "/configurations/c", body: `{"labels":{"a":1}}`}, json, "labels"},
+		{"configuration with a priority below 0", request{method: "PUT", path: "/configurations/c", body: `{"priority":-1,"content":{"deviceContent":{"properties.desired.a":1}}}`}, argument, "priority is -1"},
+		{"configuration without content", request{method: "PUT", path: "/configurations/c", body: `{"content":null}`}, causeway.InvalidConfigurationContent, "it is missing"},
+		{"configuration that sets tags", request{method: "PUT", path: "/configurations/c", body: `{"content":{"deviceContent":{"tags.a":1}}}`}, causeway.InvalidConfigurationContent, "properties.desired"},
+		{"configuration with a bad condition", request{method: "PUT", path: "/configurations/c", body: `{"content":{"deviceContent":{"properties.desired.a":1}},"targetCondition":"tags.a == 1"}`}, causeway.InvalidConfigurationTargetCondition, "column 8"},
+		{"configuration with a bad metric", request{method: "PUT", path: "/configurations/c", body: `{"content":{"deviceContent":{"properties.desired.a":1}},"metrics":{"queries":{"m":"selec"}}}`}, causeway.InvalidConfigurationCustomMetricsQuery, "metric"},
+		{"change of a configuration that does not exist", request{method: "PUT", path: "/configurations/c", body: deviceConfigured, header: with("If-Match", "*")}, causeway.ConfigurationNotFound, "does not exist"},
+		{"list of 0 configurations", request{method: "GET", path: "/configurations?top=0"}, argument, "top"},
+		{"configurations with a token that may only manage identities", request{method: "GET", path: "/configurations", header: with("Authorization", token("registryReadWrite"))}, unauthorized, "ServiceConnect"},
+		{"test of a hundred and one queries", request{method: "POST", path: "/configurations/testQueries", body: `{"customMetricQueries":{` + manyQueries(101) + `}}`}, argument, "101"},
+		{"applied content that is a list", request{method: "POST", path: "/devices/d/applyConfigurationContent", body: `[]`}, causeway.InvalidConfigurationContent, "object"},
+		{"applied content that is cut off", request{method: "POST", path: "/devices/d/applyConfigurationContent", body: `{"deviceContent":`}, json, ""},
+		{"deployment to a device that is no edge device", request{method: "POST", path: "/devices/d/applyConfigurationContent", body: manifest}, causeway.InvalidConfigurationContent, "iotEdge"},
 
 		// api-version.
 		{"missing api-version", request{method: "GET", path: "/devices/d", raw: true}, causeway.InvalidProtocolVersion, "api-version is missing"},

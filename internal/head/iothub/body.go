@@ -48,11 +48,16 @@ func readBody(c *call, limit int, tooLarge causeway.Code) ([]byte, error) {
 // readJSON decodes a JSON object into v. Unknown members are ignored; anything
 // after the object, text that is not UTF-8, and null are not.
 func readJSON(c *call, limit int, v any) error {
-	const op = "iothub.json"
 	body, err := readBody(c, limit, causeway.GenericRequestEntityTooLarge)
 	if err != nil {
 		return err
 	}
+	return parseJSON(body, v)
+}
+
+// parseJSON is readJSON for a body that is read.
+func parseJSON(body []byte, v any) error {
+	const op = "iothub.json"
 	if !utf8.Valid(body) {
 		return causeway.Errorf(causeway.DeserializationError, op, "the request body is not UTF-8, %s", position(body, invalidUTF8(body)))
 	}

@@ -28,7 +28,7 @@ func FuzzPath(f *testing.F) {
 		if name == "" {
 			return
 		}
-		back := strings.NewReplacer("{deviceId}", url.PathEscape(device), "{moduleId}", url.PathEscape(module), "{lockToken}", url.PathEscape(lock), "{componentPath}", "c", "{commandName}", "x").Replace(pattern)
+		back := strings.NewReplacer("{deviceId}", url.PathEscape(device), "{moduleId}", url.PathEscape(module), "{lockToken}", url.PathEscape(lock), "{componentPath}", "c", "{commandName}", "x", "{configurationId}", "c").Replace(pattern)
 		u2, err := url.ParseRequestURI(back)
 		if err != nil {
 			t.Fatalf("%q became %q: %v", path, back, err)
@@ -53,6 +53,7 @@ func FuzzBody(f *testing.F) {
 		f.Add([]byte("["+b+"]"), uint8(6))
 		f.Add([]byte(b), uint8(7))
 		f.Add([]byte(b), uint8(8))
+		f.Add([]byte(b), uint8(9))
 	}
 	w := newWorld(&testing.T{})
 	w.hub.answering(causeway.Result{Status: 200}, nil)
@@ -67,6 +68,9 @@ func FuzzBody(f *testing.F) {
 		{"POST", "/devices"},
 		{"POST", "/devices/keys/regenerate"},
 		{"POST", "/devices/query"},
+		{"PUT", "/configurations/c"},
+		{"POST", "/configurations/testQueries"},
+		{"POST", "/devices/d/applyConfigurationContent"},
 	}
 	f.Fuzz(func(t *testing.T, body []byte, which uint8) {
 		to := targets[int(which)%len(targets)]

@@ -72,6 +72,13 @@ var routes = []route{
 	{name: "invokeCommand", method: "POST", pattern: "/digitaltwins/{deviceId}/commands/{commandName}", form: formB, rights: service, handle: (*handler).invokeCommand},
 	{name: "invokeComponentCommand", method: "POST", pattern: "/digitaltwins/{deviceId}/components/{componentPath}/commands/{commandName}", form: formB, rights: service, handle: (*handler).invokeCommand},
 
+	{name: "listConfigurations", method: "GET", pattern: "/configurations", rights: service, handle: (*handler).listConfigurations},
+	{name: "testConfiguration", method: "POST", pattern: "/configurations/testQueries", rights: service, handle: (*handler).testConfiguration},
+	{name: "getConfiguration", method: "GET", pattern: "/configurations/{configurationId}", rights: service, handle: (*handler).getConfiguration},
+	{name: "putConfiguration", method: "PUT", pattern: "/configurations/{configurationId}", rights: service, handle: (*handler).putConfiguration},
+	{name: "deleteConfiguration", method: "DELETE", pattern: "/configurations/{configurationId}", rights: service, handle: (*handler).deleteConfiguration},
+	{name: "applyConfigurationContent", method: "POST", pattern: "/devices/{deviceId}/applyConfigurationContent", rights: service, handle: (*handler).applyContent},
+
 	{name: "receiveFeedback", method: "GET", pattern: "/messages/serviceBound/feedback", rights: service, handle: (*handler).receiveFeedback},
 	{name: "completeFeedback", method: "DELETE", pattern: "/messages/serviceBound/feedback/{lockToken}", rights: service, handle: (*handler).completeFeedback},
 	{name: "abandonFeedback", method: "POST", pattern: "/messages/serviceBound/feedback/{lockToken}/abandon", rights: service, handle: (*handler).abandonFeedback},
@@ -87,7 +94,7 @@ var patterns = func() [][]string {
 }()
 
 // params are the decoded variable segments of a path.
-type params struct{ device, module, lock, component, command string }
+type params struct{ device, module, lock, component, command, configuration string }
 
 // match finds the route of a request. When a path is known but not with this
 // method, r is nil and allow lists the methods it has. A path with an escape
@@ -120,6 +127,8 @@ func matchPattern(pattern, segments []string) (p params, ok bool) {
 			p.device = segments[i]
 		case "{moduleId}":
 			p.module = segments[i]
+		case "{configurationId}":
+			p.configuration = segments[i]
 		case "{lockToken}":
 			p.lock = segments[i]
 		case "{componentPath}":

@@ -86,14 +86,15 @@ type Queries interface {
 // set before Handler is called and not changed after.
 type Server struct {
 	// Hubs finds a hub by the host name a client asked for, without port.
-	Hubs     func(host string) (Hub, bool)
-	Registry Registry
-	Commands Commands
-	Feedback Feedback
-	Queries  Queries
-	Log      *slog.Logger // nil for none
-	Metrics  *obs.Head    // nil for none
-	Tracer   trace.TracerProvider
+	Hubs           func(host string) (Hub, bool)
+	Registry       Registry
+	Commands       Commands
+	Feedback       Feedback
+	Queries        Queries
+	Configurations Configurations
+	Log            *slog.Logger // nil for none
+	Metrics        *obs.Head    // nil for none
+	Tracer         trace.TracerProvider
 	// Fallback answers paths that this API does not know. Nil answers 404.
 	Fallback http.Handler
 }
@@ -103,7 +104,7 @@ type Server struct {
 // one.
 func (s *Server) Handler() http.Handler {
 	h := &handler{
-		hubs: s.Hubs, registry: s.Registry, commands: s.Commands, feedback: s.Feedback, queries: s.Queries,
+		hubs: s.Hubs, registry: s.Registry, commands: s.Commands, feedback: s.Feedback, queries: s.Queries, configurations: s.Configurations,
 		bulk: &bulk.Service{Registry: s.Registry},
 		log:  s.Log, metrics: s.Metrics, fallback: s.Fallback,
 	}
@@ -121,14 +122,15 @@ func (s *Server) Handler() http.Handler {
 
 // handler is a Server with its defaults filled in.
 type handler struct {
-	hubs     func(host string) (Hub, bool)
-	registry Registry
-	commands Commands
-	feedback Feedback
-	queries  Queries
-	bulk     *bulk.Service
-	log      *slog.Logger
-	metrics  *obs.Head
-	tracer   trace.Tracer // nil when tracing is off
-	fallback http.Handler
+	hubs           func(host string) (Hub, bool)
+	registry       Registry
+	commands       Commands
+	feedback       Feedback
+	queries        Queries
+	configurations Configurations
+	bulk           *bulk.Service
+	log            *slog.Logger
+	metrics        *obs.Head
+	tracer         trace.Tracer // nil when tracing is off
+	fallback       http.Handler
 }

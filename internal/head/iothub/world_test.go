@@ -25,6 +25,8 @@ import (
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/cloud/c2d"
 	"github.com/causeway-iot/causeway/internal/cloud/c2d/c2dtest"
+	"github.com/causeway-iot/causeway/internal/cloud/deploy"
+	"github.com/causeway-iot/causeway/internal/cloud/deploy/deploytest"
 	"github.com/causeway-iot/causeway/internal/cloud/outbox"
 	"github.com/causeway-iot/causeway/internal/cloud/outbox/outboxtest"
 	"github.com/causeway-iot/causeway/internal/cloud/presence"
@@ -122,14 +124,15 @@ func (h *fakeHub) ConnectedCount() int {
 // world is the head on real services in memory. Every answer it gives is held
 // to the OpenAPI document.
 type world struct {
-	t        *testing.T
-	hub      *fakeHub
-	registry *registry.Service
-	commands *c2d.Service
-	outbox   *outbox.Service
-	queries  *query.Service
-	outcomes *outboxtest.Memory
-	handler  http.Handler
+	t              *testing.T
+	hub            *fakeHub
+	registry       *registry.Service
+	commands       *c2d.Service
+	outbox         *outbox.Service
+	queries        *query.Service
+	configurations *deploy.Service
+	outcomes       *outboxtest.Memory
+	handler        http.Handler
 }
 
 func newWorld(t *testing.T) *world {
@@ -140,7 +143,17 @@ func newWorld(t *testing.T) *world {
 	w.outcomes = outboxtest.NewMemory("myhub")
 	w.outbox = outbox.New(outbox.Options{Store: w.outcomes})
 	w.queries = query.New(query.Options{Registry: w.registry, Live: func(string) (query.Live, bool) { return w.hub, true }, Depth: w.commands.Depth})
-	w.handler = (&iothub.Server{Hubs: w.hubs, Registry: w.registry, Commands: w.commands, Feedback: w.outbox, Queries: w.queries}).Handler()
+	configurations, err := deploy.Open(context.Background(), deploy.Options{ //nolint:usetesting // a fuzz target's T has no context
+		Store:    deploytest.NewMemory(func(causeway.Identity) bool { return true }, "myhub"),
+		Registry: w.registry, Query: w.queries,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.configurations = configurations
+	w.handler = (&iothub.Server{
+		Hubs: w.hubs, Registry: w.registry, Commands: w.commands, Feedback: w.outbox, Queries: w.queries, Configurations: configurations,
+	}).Handler()
 	return w
 }
 
