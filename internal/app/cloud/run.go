@@ -174,7 +174,7 @@ func (c *Cloud) announce(ctx context.Context) error {
 func (c *Cloud) adminHead() *admin.Server {
 	return &admin.Server{
 		Directory: hubDirectory{c.directory, c.hubs}, Registry: c.registry, Health: c.health, Gatherer: c.reg,
-		HubLog:  c.hubLog, SignBlob: c.signBlob,
+		HubLog: c.hubLog, SignBlob: c.signBlob,
 		Metrics: obs.NewHead(c.reg, "admin"), Log: c.log,
 		Info:      admin.Info{Version: c.o.Version, Started: c.began},
 		Addresses: c.adminAddresses, Token: causeway.Secret(c.token),
