@@ -14,6 +14,7 @@ import (
 	"golang.org/x/net/netutil"
 
 	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/internal/cloud/endpoint"
 	"github.com/causeway-iot/causeway/internal/head/admin"
 	"github.com/causeway-iot/causeway/internal/head/blob"
 	devicehttp "github.com/causeway-iot/causeway/internal/head/http"
@@ -23,6 +24,7 @@ import (
 	"github.com/causeway-iot/causeway/internal/obs"
 	"github.com/causeway-iot/causeway/internal/wire/tlsnet"
 	"github.com/causeway-iot/causeway/internal/wire/wsnet"
+	"github.com/causeway-iot/causeway/plugin"
 )
 
 // Bounds of the HTTPS port.
@@ -175,6 +177,7 @@ func (c *Cloud) adminHead() *admin.Server {
 	return &admin.Server{
 		Directory: hubDirectory{c.directory, c.hubs}, Registry: c.registry, Health: c.health, Gatherer: c.reg,
 		HubLog: c.hubLog, SignBlob: c.signBlob,
+		Endpoints: c.hubs.adminEndpoints, EndpointKinds: func() ([]plugin.Kind, []plugin.Field) { return endpoint.Describe(c.hubs.sinks) },
 		Metrics: obs.NewHead(c.reg, "admin"), Log: c.log,
 		Info:      admin.Info{Version: c.o.Version, Started: c.began},
 		Addresses: c.adminAddresses, Token: causeway.Secret(c.token),

@@ -34,6 +34,7 @@ func (s *Server) mountAPI(mux *http.ServeMux) huma.API {
 	s.addGroups(api)
 	s.addBlobs(api)
 	s.addRouting(api)
+	s.addEndpoints(api)
 	s.addEvents(api)
 	return api
 }
