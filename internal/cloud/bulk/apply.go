@@ -116,7 +116,7 @@ func (s *Service) update(ctx context.Context, id causeway.Identity, it *Item, ma
 		return err
 	}
 	twinMatch := it.TwinETag
-	if twinMatch == "" || it.Mode == Update || it.Mode == UpdateIfMatchETag {
+	if twinMatch == "" || it.Mode == Update || it.Mode == UpdateIfMatchETag || id.Module == registry.EdgeAgent || id.Module == registry.EdgeHub {
 		twinMatch = "*"
 	}
 	_, err = s.Registry.UpdateTwin(ctx, id, it.update(true), twinMatch)
