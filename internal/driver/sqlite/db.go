@@ -13,8 +13,10 @@ import (
 	"github.com/causeway-iot/causeway/internal/cloud/c2d"
 	"github.com/causeway-iot/causeway/internal/cloud/deploy"
 	"github.com/causeway-iot/causeway/internal/cloud/directory"
+	"github.com/causeway-iot/causeway/internal/cloud/job"
 	"github.com/causeway-iot/causeway/internal/cloud/outbox"
 	"github.com/causeway-iot/causeway/internal/cloud/registry"
+	"github.com/causeway-iot/causeway/internal/cloud/transfer"
 	"github.com/causeway-iot/causeway/internal/cloud/upload"
 )
 
@@ -123,6 +125,12 @@ func (db *DB) Registry() registry.Store { return registryStore{db} }
 // Commands returns the store of cloud-to-device queues. Queues belong to
 // identities of [DB.Registry]; the feedback they leave is in [DB.Outbox].
 func (db *DB) Commands() c2d.Store { return commandStore{db} }
+
+// Jobs returns the store of scheduled jobs.
+func (db *DB) Jobs() job.Store { return jobStore{db} }
+
+// Transfers returns the store of imports and exports.
+func (db *DB) Transfers() transfer.Store { return transferStore{db} }
 
 // Outbox returns the store of queues to back ends.
 func (db *DB) Outbox() outbox.Store { return outboxStore{db} }

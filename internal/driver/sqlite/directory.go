@@ -155,6 +155,11 @@ func (db *DB) forgetHub(ctx context.Context, name string) error {
 			if err != nil || n == hubDeleteChunk {
 				return false, err
 			}
+			for _, text := range forgetJobs {
+				if n, err = c.exec(text, name, int64(hubDeleteChunk)); err != nil || n == hubDeleteChunk {
+					return false, err
+				}
+			}
 			return true, c.atomic(func() error {
 				if _, err := c.exec("DELETE FROM registry_counts WHERE hub = ?", name); err != nil {
 					return err
