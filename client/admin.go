@@ -74,6 +74,8 @@ type HubSettings struct {
 	FileUploadDisabled   bool   `json:"fileUploadDisabled,omitempty"`
 	FileUploadContainer  string `json:"fileUploadContainer,omitempty"`
 	FileUploadTTLSeconds int64  `json:"fileUploadTtlSeconds,omitempty"`
+	JobsActive           int    `json:"jobsActive,omitempty"`          // scheduled jobs that run at once
+	JobDevicesPerSecond  int    `json:"jobDevicesPerSecond,omitempty"` // by all of them together
 
 	FileNotificationsDisabled        bool  `json:"fileNotificationsDisabled,omitempty"`
 	FileNotificationTTLSeconds       int64 `json:"fileNotificationTtlSeconds,omitempty"`

@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -35,13 +34,10 @@ const DefaultFileNameFormat = "{iothub}/{partition}/{YYYY}/{MM}/{DD}/{HH}/{mm}"
 // parts are what a name of a file must have in it.
 var parts = []string{"{iothub}", "{partition}", "{YYYY}", "{MM}", "{DD}", "{HH}", "{mm}"}
 
-// containerForm is what containers may be called.
-var containerForm = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
-
 // Config is the settings of a storage endpoint, with the names that a hub
 // resource has for them.
 type Config struct {
-	Container string `json:"containerName" doc:"container of the hub's blobs; it is made when there is none" example:"telemetry"`
+	Container string `json:"containerName" doc:"container of the blob store, which must exist" example:"telemetry"`
 	Encoding  string `json:"encoding" doc:"what files hold: Avro object container files, plain or deflated, or lines of JSON" default:"avro" oneof:"avro avrodeflate json"`
 	Format    string `json:"fileNameFormat" doc:"how files are called, without their extension; it must have all of {iothub} {partition} {YYYY} {MM} {DD} {HH} {mm} in it, in any order" default:"{iothub}/{partition}/{YYYY}/{MM}/{DD}/{HH}/{mm}"`
 	Seconds   int    `json:"batchFrequencyInSeconds" doc:"after how long a file is written, 60 to 720" default:"300"`
@@ -51,8 +47,8 @@ type Config struct {
 // Validate reports what is wrong with c.
 func (c *Config) Validate() error {
 	switch {
-	case !containerForm.MatchString(c.Container) || len(c.Container) < 3 || len(c.Container) > 63:
-		return fmt.Errorf("setting %q is %q: it must be 3 to 63 lower-case letters, digits and single hyphens between them", "containerName", c.Container)
+	case c.Container == "":
+		return fmt.Errorf("setting %q is empty: it must be the name of a container", "containerName")
 	case c.Seconds < 60 || c.Seconds > 720:
 		return fmt.Errorf("setting %q is %d: it must be 60 to 720", "batchFrequencyInSeconds", c.Seconds)
 	case c.Bytes < 10<<20 || c.Bytes > 500<<20:

@@ -86,6 +86,7 @@ func NewCmdRoot(st *state.State) *cobra.Command {
 		{"use", NewCmdDigitalTwin},
 		{"use", NewCmdC2D},
 		{"use", NewCmdMethod},
+		{"use", NewCmdJob},
 		{"use", NewCmdMonitor},
 		{"use", NewCmdRoute},
 		{"use", NewCmdBlob},

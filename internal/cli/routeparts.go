@@ -118,8 +118,7 @@ func newCmdEnrichmentRemove(st *state.State, l *login) *cobra.Command {
 // newCmdRouteEndpoint returns the commands about custom endpoints.
 func newCmdRouteEndpoint(st *state.State, l *login) *cobra.Command {
 	cmd := family("endpoint", "Say where routes can send messages besides events")
-	cmd.AddCommand(newCmdEndpointList(st, l), newCmdEndpointSet(st, l), newCmdEndpointRemove(st, l),
-		newCmdEndpointKinds(st, l), newCmdEndpointHealth(st, l), newCmdDeadLetter(st, l))
+	cmd.AddCommand(newCmdEndpointList(st, l), newCmdEndpointSet(st, l), newCmdEndpointRemove(st, l))
 	return cmd
 }
 
@@ -154,8 +153,7 @@ func newCmdEndpointSet(st *state.State, l *login) *cobra.Command {
 		Use: "set NAME", Aliases: []string{"add", "update"}, Short: "Make or change a custom endpoint", Args: exactArgs("NAME"),
 		Long: `Makes a custom endpoint, or replaces the one of that name; the secrets of one that
 is replaced stay unless others are given. Secrets are sealed and never shown.
-@FILE reads the config from a file, and --secret NAME=@FILE a secret. What kinds
-there are and what they need says "causeway route endpoint kinds".`,
+@FILE reads the config from a file, and --secret NAME=@FILE a secret.`,
 		Example: `  causeway route endpoint set alarms --kind webhook --config '{"url":"https://example.com/alarm"}'`,
 	}
 	cmd.Flags().StringVar(&e.Kind, "kind", "", "what it is")

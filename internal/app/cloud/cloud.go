@@ -25,14 +25,13 @@ import (
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/client"
-	"github.com/causeway-iot/causeway/connector/all"
 	"github.com/causeway-iot/causeway/internal/app/config"
 	"github.com/causeway-iot/causeway/internal/app/state"
 	"github.com/causeway-iot/causeway/internal/cloud/c2d"
 	"github.com/causeway-iot/causeway/internal/cloud/deploy"
 	"github.com/causeway-iot/causeway/internal/cloud/digitaltwin"
 	"github.com/causeway-iot/causeway/internal/cloud/directory"
-	"github.com/causeway-iot/causeway/internal/cloud/endpoint"
+	"github.com/causeway-iot/causeway/internal/cloud/job"
 	"github.com/causeway-iot/causeway/internal/cloud/outbox"
 	"github.com/causeway-iot/causeway/internal/cloud/query"
 	"github.com/causeway-iot/causeway/internal/cloud/registry"
@@ -79,6 +78,7 @@ type Cloud struct {
 	outbox      *outbox.Service
 	queries     *query.Service
 	deployments *deploy.Service
+	jobs        *job.Service
 	uploads     *upload.Service
 	set         *cloudhub.Set
 	hubs        *hubs
@@ -169,6 +169,8 @@ func (c *Cloud) openStores(ctx context.Context) error {
 	c.queries = query.New(query.Options{
 		Registry: c.registry, Live: c.live, Depth: c.commands.Depth, Metrics: obs.NewQuery(c.reg),
 	})
+	c.jobs = c.newJobs()
+	c.queries.SetJobs(c.jobs)
 	if c.deployments, err = deploy.Open(ctx, deploy.Options{
 		Store: c.db.Deployments(), Registry: c.registry, Query: c.queries, Log: c.log,
 	}); err != nil {
@@ -186,8 +188,7 @@ func (c *Cloud) openStores(ctx context.Context) error {
 	c.hubs = &hubs{
 		blobKey: blobKey,
 		dir:     filepath.Join(c.cfg.Data, HubsDir), events: c.cfg.Events, log: c.log, reg: c.reg,
-		registry: c.registry, commands: c.commands, outbox: c.outbox, deployments: c.deployments, set: c.set,
-		custom: c.cfg.Endpoints, sinks: all.Sinks(),
+		registry: c.registry, commands: c.commands, outbox: c.outbox, deployments: c.deployments, jobs: c.jobs, set: c.set,
 		running: map[string]*running{}, leaving: map[string][]causeway.Identity{},
 	}
 	c.uploads = upload.New(upload.Options{
@@ -195,7 +196,6 @@ func (c *Cloud) openStores(ctx context.Context) error {
 	})
 	// Hubs outlive the heads that serve from them, whatever ends first.
 	c.hubs.ctx, c.hubs.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	c.directory.SetEndpointKinds(endpoint.Kinds(c.hubs.sinks))
 	c.directory.Watch(c.hubs.changed)
 	c.directory.Watch(func(d directory.Hub, deleted bool) {
 		if deleted {

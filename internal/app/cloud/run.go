@@ -14,7 +14,6 @@ import (
 	"golang.org/x/net/netutil"
 
 	"github.com/causeway-iot/causeway"
-	"github.com/causeway-iot/causeway/internal/cloud/endpoint"
 	"github.com/causeway-iot/causeway/internal/head/admin"
 	"github.com/causeway-iot/causeway/internal/head/blob"
 	devicehttp "github.com/causeway-iot/causeway/internal/head/http"
@@ -24,7 +23,6 @@ import (
 	"github.com/causeway-iot/causeway/internal/obs"
 	"github.com/causeway-iot/causeway/internal/wire/tlsnet"
 	"github.com/causeway-iot/causeway/internal/wire/wsnet"
-	"github.com/causeway-iot/causeway/plugin"
 )
 
 // Bounds of the HTTPS port.
@@ -92,11 +90,12 @@ func (c *Cloud) Run(ctx context.Context) error {
 		go func() { ended <- part(heads, name, run) }()
 	}
 	// So do the services, which outlive the heads.
-	queues := make(chan error, 4)
+	queues := make(chan error, 5)
 	go func() { queues <- part(services, "command queues", c.commands.Run) }()
 	go func() { queues <- part(services, "configurations", c.deployments.Run) }()
 	go func() { queues <- part(services, "queues to back ends", c.outbox.Run) }()
 	go func() { queues <- part(services, "file uploads", c.uploads.Run) }()
+	go func() { queues <- part(services, "jobs", c.jobs.Run) }()
 
 	err := c.announce(ctx)
 	running, queuesRun := len(parts), cap(queues)
@@ -177,7 +176,6 @@ func (c *Cloud) adminHead() *admin.Server {
 	return &admin.Server{
 		Directory: hubDirectory{c.directory, c.hubs}, Registry: c.registry, Health: c.health, Gatherer: c.reg,
 		HubLog: c.hubLog, SignBlob: c.signBlob,
-		Endpoints: c.hubs.adminEndpoints, EndpointKinds: func() ([]plugin.Kind, []plugin.Field) { return endpoint.Describe(c.hubs.sinks) },
 		Metrics: obs.NewHead(c.reg, "admin"), Log: c.log,
 		Info:      admin.Info{Version: c.o.Version, Started: c.began},
 		Addresses: c.adminAddresses, Token: causeway.Secret(c.token),
@@ -205,7 +203,7 @@ func (c *Cloud) webServer(hub causeway.Hub, ws *wsnet.Handler, a *admin.Server) 
 			h, ok := c.set.ByHost(host)
 			return h, ok
 		},
-		Registry: c.registry, Commands: c.commands, Feedback: c.outbox, Queries: c.queries, Configurations: c.deployments, Log: c.log,
+		Registry: c.registry, Commands: c.commands, Feedback: c.outbox, Queries: c.queries, Configurations: c.deployments, Jobs: c.jobs, Log: c.log,
 		Metrics: obs.NewHead(c.reg, "https"), Tracer: c.tracer,
 	}
 	devices := &devicehttp.Server{

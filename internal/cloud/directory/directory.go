@@ -45,7 +45,9 @@ type Settings struct {
 
 	FileUploadDisabled  bool          `json:"fileUploadDisabled,omitempty"`
 	FileUploadContainer string        `json:"fileUploadContainer,omitempty"`
-	FileUploadTTL       time.Duration `json:"fileUploadTTL,omitempty"` // of a ticket
+	FileUploadTTL       time.Duration `json:"fileUploadTTL,omitempty"`       // of a ticket
+	JobsActive          int           `json:"jobsActive,omitempty"`          // scheduled jobs that run at once
+	JobDevicesPerSecond int           `json:"jobDevicesPerSecond,omitempty"` // by all of them together; 0 = as many as there can be
 
 	FileNotificationsDisabled        bool          `json:"fileNotificationsDisabled,omitempty"`
 	FileNotificationTTL              time.Duration `json:"fileNotificationTTL,omitempty"`

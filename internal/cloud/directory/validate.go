@@ -34,6 +34,7 @@ const (
 	minLock        = 5 * time.Second
 	maxLock        = 300 * time.Second
 	maxDeliveries  = 100
+	maxJobsActive  = 100
 )
 
 func invalid(op, format string, args ...any) error {
@@ -141,6 +142,9 @@ func (h *Hub) validateSettings(op string) error {
 	}
 	if c := s.FileUploadContainer; c != "" && (blob.CheckContainer(c) != nil || c == blobsas.AccountName) {
 		return invalid(op, "the container of file uploads of hub %q is %q; use 3 to 63 lower-case letters, digits and single inner hyphens, not %q", h.Name, c, blobsas.AccountName)
+	}
+	if s.JobsActive < 0 || s.JobsActive > maxJobsActive || s.JobDevicesPerSecond < 0 {
+		return invalid(op, "hub %q allows %d jobs at once, and %d devices in a second; use 1 to %d jobs, and a number that is not negative, or 0 for the defaults", h.Name, s.JobsActive, s.JobDevicesPerSecond, maxJobsActive)
 	}
 	if err := h.validateQueue(op, "feedback", s.FeedbackTTL, s.FeedbackLock, s.FeedbackMaxDeliveryCount); err != nil {
 		return err

@@ -34,7 +34,6 @@ func (s *Server) mountAPI(mux *http.ServeMux) huma.API {
 	s.addGroups(api)
 	s.addBlobs(api)
 	s.addRouting(api)
-	s.addEndpoints(api)
 	s.addEvents(api)
 	return api
 }

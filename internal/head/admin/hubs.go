@@ -45,6 +45,8 @@ type settingsBody struct {
 	FileUploadDisabled   bool   `json:"fileUploadDisabled,omitempty" doc:"Whether devices cannot upload files"`
 	FileUploadContainer  string `json:"fileUploadContainer,omitempty" maxLength:"63" doc:"Blob container for the files of devices; without one, uploads"`
 	FileUploadTTLSeconds int64  `json:"fileUploadTtlSeconds,omitempty" minimum:"0" maximum:"86400" doc:"How long a device has for an upload; 0 is the default, an hour"`
+	JobsActive           int    `json:"jobsActive,omitempty" minimum:"0" maximum:"100" doc:"How many scheduled jobs run at once; 0 is the default, 10"`
+	JobDevicesPerSecond  int    `json:"jobDevicesPerSecond,omitempty" minimum:"0" doc:"How many devices scheduled jobs work on in a second, all together; 0 is unlimited"`
 
 	FileNotificationsDisabled        bool  `json:"fileNotificationsDisabled,omitempty" doc:"Whether back ends are not told of uploaded files"`
 	FileNotificationTTLSeconds       int64 `json:"fileNotificationTtlSeconds,omitempty" minimum:"0" maximum:"172800" doc:"How long a file notification is kept; 0 is the default"`
@@ -65,6 +67,7 @@ func newSettings(s directory.Settings) settingsBody {
 		FeedbackTTLSeconds: int64(s.FeedbackTTL.Seconds()), FeedbackLockSeconds: int64(s.FeedbackLock.Seconds()),
 		FeedbackMaxDeliveryCount: s.FeedbackMaxDeliveryCount,
 		FileUploadDisabled:       s.FileUploadDisabled, FileUploadContainer: s.FileUploadContainer, FileUploadTTLSeconds: int64(s.FileUploadTTL.Seconds()),
+		JobsActive: s.JobsActive, JobDevicesPerSecond: s.JobDevicesPerSecond,
 		FileNotificationsDisabled: s.FileNotificationsDisabled, FileNotificationTTLSeconds: int64(s.FileNotificationTTL.Seconds()),
 		FileNotificationLockSeconds: int64(s.FileNotificationLock.Seconds()), FileNotificationMaxDeliveryCount: s.FileNotificationMaxDeliveryCount,
 	}
@@ -81,6 +84,7 @@ func (b settingsBody) settings() directory.Settings {
 		FeedbackTTL: seconds(b.FeedbackTTLSeconds), FeedbackLock: seconds(b.FeedbackLockSeconds),
 		FeedbackMaxDeliveryCount: b.FeedbackMaxDeliveryCount,
 		FileUploadDisabled:       b.FileUploadDisabled, FileUploadContainer: b.FileUploadContainer, FileUploadTTL: seconds(b.FileUploadTTLSeconds),
+		JobsActive: b.JobsActive, JobDevicesPerSecond: b.JobDevicesPerSecond,
 		FileNotificationsDisabled: b.FileNotificationsDisabled, FileNotificationTTL: seconds(b.FileNotificationTTLSeconds),
 		FileNotificationLock: seconds(b.FileNotificationLockSeconds), FileNotificationMaxDeliveryCount: b.FileNotificationMaxDeliveryCount,
 	}

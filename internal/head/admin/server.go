@@ -22,7 +22,6 @@ import (
 	"github.com/causeway-iot/causeway/internal/core/eventlog"
 	"github.com/causeway-iot/causeway/internal/obs"
 	"github.com/causeway-iot/causeway/internal/wire/blobsas"
-	"github.com/causeway-iot/causeway/plugin"
 )
 
 // Prefix is where the API lives.
@@ -78,12 +77,6 @@ type Server struct {
 	// SignBlob returns the query of an address that allows what the grant says
 	// with blobs of a hub; nil when there are none.
 	SignBlob func(hub string, g blobsas.Grant) (causeway.Secret, bool)
-	// Endpoints finds what delivers to the custom endpoints of a hub; nil when
-	// there are none.
-	Endpoints func(hub string) (Endpoints, bool)
-	// EndpointKinds describes the kinds of custom endpoints, and the settings of
-	// the queues before them.
-	EndpointKinds func() (kinds []plugin.Kind, queue []plugin.Field)
 	// Registry counts devices; nil leaves the counts out.
 	Registry Registry
 	Health   *obs.Health         // nil is always healthy

@@ -156,7 +156,7 @@ func (pe *peer) describe(req *hubamqp.ManagementRequest) ([]byte, error) {
 	if err := pe.entity(req.Name); err != nil {
 		return nil, err
 	}
-	log, err := pe.log(req.Name)
+	log, err := pe.log()
 	if err != nil {
 		return nil, err
 	}

@@ -67,6 +67,9 @@ func badInputs() []badInput {
 		return request{method: "POST", path: "/devices/query", body: body, header: with(header...)}
 	}
 	const all = `{"query":"SELECT * FROM devices"}`
+	putJob := func(id, body string) request {
+		return request{method: "PUT", path: "/jobs/v2/" + id, body: body}
+	}
 	const unauthorized, argument, json = causeway.IotHubUnauthorized, causeway.ArgumentInvalid, causeway.DeserializationError
 	return []badInput{
 		// Routing.
@@ -251,6 +254,36 @@ func badInputs() []badInput {
 		{"connect time-out that is text", invoke(`{"methodName":"m","connectTimeoutInSeconds":"10"}`), json, `"connectTimeoutInSeconds"`},
 		{"payload over 128 KB", invoke(`{"methodName":"m","payload":"` + strings.Repeat("x", causeway.MaxMethodPayload) + `"}`), causeway.MessageTooLarge, fmt.Sprint(causeway.MaxMethodPayload)},
 		{"method request far too large", invoke(`{"methodName":"m","payload":"` + strings.Repeat("x", 2*causeway.MaxMethodPayload) + `"}`), causeway.GenericRequestEntityTooLarge, ""},
+
+		// Jobs.
+		{"job with a body that is an array", putJob("new", `[]`), json, "object"},
+		{"job id with a slash", putJob("a%2Fb", `{}`), argument, "job id"},
+		{"job id of 129 characters", putJob(strings.Repeat("j", 129), `{}`), argument, "128"},
+		{"job of the name of the list", putJob("query", `{}`), argument, "listed"},
+		{"job id of the body is another", putJob("new", `{"jobId":"old","queryCondition":"*"}`), argument, "old"},
+		{"job without a condition", putJob("new", `{"type":"scheduleUpdateTwin","updateTwin":{"tags":{}}}`), causeway.ArgumentNull, "queryCondition"},
+		{"job with a blank condition", putJob("new", `{"type":"scheduleUpdateTwin","queryCondition":"  ","updateTwin":{"tags":{}}}`), causeway.ArgumentNull, "queryCondition"},
+		{"job with a condition that cannot be read", putJob("new", `{"type":"scheduleUpdateTwin","queryCondition":"SELECT * FROM devices","updateTwin":{"tags":{}}}`), argument, "WHERE"},
+		{"job with a condition of 8193 characters", putJob("new", `{"type":"scheduleUpdateTwin","queryCondition":"`+strings.Repeat("x", 8193)+`"}`), argument, "8192"},
+		{"job of an unknown type", putJob("new", `{"type":"rebootDevice","queryCondition":"*"}`), argument, "rebootDevice"},
+		{"job without a twin", putJob("new", `{"type":"scheduleUpdateTwin","queryCondition":"*"}`), causeway.ArgumentNull, "updateTwin"},
+		{"job with an empty twin", putJob("new", `{"type":"scheduleUpdateTwin","queryCondition":"*","updateTwin":{"tags":null}}`), causeway.ArgumentNull, "neither"},
+		{"job with tags no twin can have", putJob("new", `{"type":"scheduleUpdateTwin","queryCondition":"*","updateTwin":{"tags":{"a.b":1}}}`), argument, "a.b"},
+		{"job with desired that is text", putJob("new", `{"type":"scheduleUpdateTwin","queryCondition":"*","updateTwin":{"properties":{"desired":"x"}}}`), json, "desired"},
+		{"job without a method", putJob("new", `{"type":"scheduleDeviceMethod","queryCondition":"*"}`), causeway.ArgumentNull, "methodName"},
+		{"job with a method name of 101 characters", putJob("new", `{"type":"scheduleDeviceMethod","queryCondition":"*","cloudToDeviceMethod":{"methodName":"`+strings.Repeat("m", 101)+`"}}`), argument, "100"},
+		{"job with a response time-out too short", putJob("new", `{"type":"scheduleDeviceMethod","queryCondition":"*","cloudToDeviceMethod":{"methodName":"m","responseTimeoutInSeconds":4}}`), argument, "5 to 300"},
+		{"job with a payload over 128 KB", putJob("new", `{"type":"scheduleDeviceMethod","queryCondition":"*","cloudToDeviceMethod":{"methodName":"m","payload":"`+strings.Repeat("x", causeway.MaxMethodPayload)+`"}}`), causeway.MessageTooLarge, fmt.Sprint(causeway.MaxMethodPayload)},
+		{"job with a start that is no time", putJob("new", `{"type":"scheduleDeviceMethod","queryCondition":"*","cloudToDeviceMethod":{"methodName":"m"},"startTime":"soon"}`), argument, "soon"},
+		{"job that starts in many years", putJob("new", `{"type":"scheduleDeviceMethod","queryCondition":"*","cloudToDeviceMethod":{"methodName":"m"},"startTime":"2999-01-01T00:00:00Z"}`), argument, "366 days"},
+		{"job with a negative time", putJob("new", `{"type":"scheduleDeviceMethod","queryCondition":"*","cloudToDeviceMethod":{"methodName":"m"},"maxExecutionTimeInSeconds":-1}`), argument, "maxExecutionTimeInSeconds"},
+		{"job with a time that overflows", putJob("new", `{"type":"scheduleDeviceMethod","queryCondition":"*","cloudToDeviceMethod":{"methodName":"m"},"maxExecutionTimeInSeconds":9223372036854775807}`), argument, "maxExecutionTimeInSeconds"},
+		{"job over 1 MiB", putJob("new", `{"x":"`+strings.Repeat("x", 1<<20)+`"}`), causeway.GenericRequestEntityTooLarge, ""},
+		{"job with a token that may not serve", request{method: "PUT", path: "/jobs/v2/new", body: `{}`, header: with("Authorization", token("registryReadWrite"))}, unauthorized, "ServiceConnect"},
+		{"list of jobs of an unknown type", request{method: "GET", path: "/jobs/v2/query?jobType=export"}, argument, "export"},
+		{"list of jobs of an unknown status", request{method: "GET", path: "/jobs/v2/query?jobStatus=asleep"}, argument, "asleep"},
+		{"list of jobs with a page of none", request{method: "GET", path: "/jobs/v2/query", header: with("x-ms-max-item-count", "0")}, argument, "x-ms-max-item-count"},
+		{"list of jobs with a foreign continuation", request{method: "GET", path: "/jobs/v2/query", header: with("x-ms-continuation", "abc")}, argument, "continuation"},
 
 		// Commands.
 		{"command over 64 KB", send(strings.Repeat("x", causeway.MaxCommandSize+1)), causeway.MessageTooLarge, fmt.Sprint(causeway.MaxCommandSize)},

@@ -63,6 +63,11 @@ var routes = []route{
 	{name: "invokeMethod", method: "POST", pattern: "/twins/{deviceId}/methods", form: formB, rights: service, handle: (*handler).invoke},
 	{name: "invokeModuleMethod", method: "POST", pattern: "/twins/{deviceId}/modules/{moduleId}/methods", form: formB, rights: service, handle: (*handler).invoke},
 
+	{name: "listJobs", method: "GET", pattern: "/jobs/v2/query", form: formB, rights: service, handle: (*handler).listJobs},
+	{name: "createJob", method: "PUT", pattern: "/jobs/v2/{jobId}", form: formB, rights: service, handle: (*handler).createJob},
+	{name: "getJob", method: "GET", pattern: "/jobs/v2/{jobId}", form: formB, rights: service, handle: (*handler).getJob},
+	{name: "cancelJob", method: "POST", pattern: "/jobs/v2/{jobId}/cancel", form: formB, rights: service, handle: (*handler).cancelJob},
+
 	{name: "sendCommand", method: "POST", pattern: "/devices/{deviceId}/messages/deviceBound", rights: service, handle: (*handler).sendCommand},
 	{name: "sendModuleCommand", method: "POST", pattern: "/devices/{deviceId}/modules/{moduleId}/messages/deviceBound", rights: service, handle: (*handler).sendCommand},
 	{name: "purgeCommands", method: "DELETE", pattern: "/devices/{deviceId}/commands", rights: service, handle: (*handler).purgeCommands},
@@ -94,7 +99,7 @@ var patterns = func() [][]string {
 }()
 
 // params are the decoded variable segments of a path.
-type params struct{ device, module, lock, component, command, configuration string }
+type params struct{ device, module, lock, component, command, configuration, job string }
 
 // match finds the route of a request. When a path is known but not with this
 // method, r is nil and allow lists the methods it has. A path with an escape
@@ -135,6 +140,8 @@ func matchPattern(pattern, segments []string) (p params, ok bool) {
 			p.component = segments[i]
 		case "{commandName}":
 			p.command = segments[i]
+		case "{jobId}":
+			p.job = segments[i]
 		default:
 			if !strings.EqualFold(want, segments[i]) {
 				return p, false

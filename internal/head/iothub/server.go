@@ -92,6 +92,7 @@ type Server struct {
 	Feedback       Feedback
 	Queries        Queries
 	Configurations Configurations
+	Jobs           Jobs
 	Log            *slog.Logger // nil for none
 	Metrics        *obs.Head    // nil for none
 	Tracer         trace.TracerProvider
@@ -105,8 +106,8 @@ type Server struct {
 func (s *Server) Handler() http.Handler {
 	h := &handler{
 		hubs: s.Hubs, registry: s.Registry, commands: s.Commands, feedback: s.Feedback, queries: s.Queries, configurations: s.Configurations,
-		bulk: &bulk.Service{Registry: s.Registry},
-		log:  s.Log, metrics: s.Metrics, fallback: s.Fallback,
+		jobs: s.Jobs, bulk: &bulk.Service{Registry: s.Registry},
+		log: s.Log, metrics: s.Metrics, fallback: s.Fallback,
 	}
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
@@ -128,6 +129,7 @@ type handler struct {
 	feedback       Feedback
 	queries        Queries
 	configurations Configurations
+	jobs           Jobs
 	bulk           *bulk.Service
 	log            *slog.Logger
 	metrics        *obs.Head

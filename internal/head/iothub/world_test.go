@@ -27,6 +27,8 @@ import (
 	"github.com/causeway-iot/causeway/internal/cloud/c2d/c2dtest"
 	"github.com/causeway-iot/causeway/internal/cloud/deploy"
 	"github.com/causeway-iot/causeway/internal/cloud/deploy/deploytest"
+	"github.com/causeway-iot/causeway/internal/cloud/job"
+	"github.com/causeway-iot/causeway/internal/cloud/job/jobtest"
 	"github.com/causeway-iot/causeway/internal/cloud/outbox"
 	"github.com/causeway-iot/causeway/internal/cloud/outbox/outboxtest"
 	"github.com/causeway-iot/causeway/internal/cloud/presence"
@@ -132,6 +134,7 @@ type world struct {
 	queries        *query.Service
 	configurations *deploy.Service
 	outcomes       *outboxtest.Memory
+	jobs           *job.Service // started by runJobs
 	handler        http.Handler
 }
 
@@ -151,8 +154,12 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	w.configurations = configurations
+	w.jobs = job.New(job.Options{
+		Store: jobtest.NewMemory("myhub"), Selector: selector{w}, Registry: w.registry,
+		Hubs: func(string) (job.Hub, bool) { return w.hub, true },
+	})
 	w.handler = (&iothub.Server{
-		Hubs: w.hubs, Registry: w.registry, Commands: w.commands, Feedback: w.outbox, Queries: w.queries, Configurations: configurations,
+		Hubs: w.hubs, Registry: w.registry, Commands: w.commands, Feedback: w.outbox, Queries: w.queries, Configurations: configurations, Jobs: w.jobs,
 	}).Handler()
 	return w
 }

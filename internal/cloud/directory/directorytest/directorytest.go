@@ -145,6 +145,7 @@ func Hub(name string) directory.Hub {
 		Settings: directory.Settings{
 			RetentionTime: time.Hour, RetentionBytes: 1 << 40, CommandTTL: time.Minute, MaxDeliveryCount: 3,
 			FeedbackTTL: 2 * time.Hour, FeedbackLock: 5 * time.Second, FeedbackMaxDeliveryCount: 4,
+			JobsActive: 5, JobDevicesPerSecond: 10,
 			FileNotificationsDisabled: true, FileNotificationTTL: 3 * time.Hour, FileNotificationLock: 6 * time.Second, FileNotificationMaxDeliveryCount: 5,
 			Routing: &routing.Settings{
 				Endpoints: []routing.EndpointSettings{{
