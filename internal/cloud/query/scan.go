@@ -73,7 +73,15 @@ func partsOf(p *hubquery.Path) registry.Parts {
 		if len(p.Segments) > 0 {
 			return 0
 		}
-		return registry.AllParts &^ registry.PartIdentity &^ registry.PartTags
+		return registry.PartTwin | registry.PartDesired | registry.PartDesiredMetadata | registry.PartReported | registry.PartReportedMetadata
+	case hubquery.Status, hubquery.StatusReason, hubquery.StatusUpdateTime:
+		return registry.PartStatus
+	case hubquery.AuthenticationType, hubquery.X509Thumbprint:
+		return registry.PartAuthentication
+	case hubquery.Capabilities, hubquery.DeviceScope, hubquery.ParentScopes:
+		return registry.PartEdge
+	case hubquery.ConnectionStateUpdatedTime, hubquery.LastActivityTime:
+		return registry.PartActivity
 	default:
 		return registry.PartIdentity
 	}

@@ -10,11 +10,15 @@ import (
 
 // Parts say which members of a [Record] are wanted. The ID always is; keys
 // never are.
-type Parts uint8
+type Parts uint16
 
 // The parts.
 const (
 	PartIdentity         Parts = 1 << iota // everything that none of the others is
+	PartAuthentication                     // Auth, but for the keys
+	PartStatus                             // Enabled, StatusReason, StatusUpdated
+	PartEdge                               // Edge, DeviceScope, ParentScopes
+	PartActivity                           // the connection facts
 	PartTwin                               // Version, ETag, ModelID, and the versions of the sections
 	PartTags                               // Tags
 	PartDesired                            // Desired.Properties
@@ -22,7 +26,7 @@ const (
 	PartReported                           // Reported.Properties
 	PartReportedMetadata                   // Reported.Metadata
 
-	AllParts = PartIdentity | PartTwin | PartTags | PartDesired | PartDesiredMetadata | PartReported | PartReportedMetadata
+	AllParts = PartIdentity | PartAuthentication | PartStatus | PartEdge | PartActivity | PartTwin | PartTags | PartDesired | PartDesiredMetadata | PartReported | PartReportedMetadata
 )
 
 // Selection asks for many records.

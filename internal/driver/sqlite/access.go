@@ -220,7 +220,7 @@ func afterPrefix(prefix string) (string, bool) {
 // statement returns the text of the query for some parts of records, and its
 // arguments. The columns are those of the layout.
 func (a *access) statement(sel *registry.Selection, parts registry.Parts) (string, []any, layout) {
-	l := newLayout(parts)
+	l := newLayout(sel.Modules, parts)
 	key := a.key
 	var from []string
 	switch {

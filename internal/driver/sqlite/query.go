@@ -46,8 +46,8 @@ func queryRecords(ctx context.Context, c *conn, sel *registry.Selection, each fu
 	}
 	parts, whole := sel.Need, false
 	if sel.Whole {
-		// Read all at once where most of what is found is kept.
-		if whole = sel.Keep != nil && a.rank >= byPrefix && sel.Need != registry.AllParts; !whole {
+		// Read all at once where most of what is found is likely to be kept.
+		if whole = sel.Keep != nil && a.rank == byOrder && sel.Need != registry.AllParts; !whole {
 			parts = registry.AllParts
 		}
 	}
@@ -86,90 +86,125 @@ func queryRecords(ctx context.Context, c *conn, sel *registry.Selection, each fu
 // layout is the columns of a query: which there are, and where.
 type layout struct {
 	columns                 []string
+	modules                 bool // there is a column of the module
+	fields                  []field
 	identity, twin, desired bool // which tables are needed
-	parts                   registry.Parts
 }
 
-func newLayout(parts registry.Parts) layout {
-	l := layout{columns: []string{"KEY.device", "KEY.module"}, parts: parts}
-	if parts&registry.PartIdentity != 0 {
-		l.identity = true
-		l.columns = append(l.columns, "i.generation", "i.etag", "i.enabled", "i.status_reason", "i.status_updated", "i.created",
-			"i.auth_type", "i.thumb_primary", "i.thumb_secondary", "i.edge", "i.device_scope", "i.parent_scopes", "i.managed_by",
-			"i.connected", "i.connection_updated", "i.last_activity", "i.configurations")
+// field is columns that are read together.
+type field struct {
+	part    registry.Parts
+	columns []string
+	read    func(r row, rec *registry.Record) error // r begins with the columns
+}
+
+// The fields of records, in the order of their columns.
+var (
+	identityFields = []field{
+		{registry.PartIdentity, []string{
+			"i.generation", "i.etag", "i.created", "i.managed_by", "i.configurations",
+		}, func(r row, rec *registry.Record) error {
+			rec.GenerationID, rec.ETag, rec.Created, rec.ManagedBy = r.text(0), r.text(1), instant(r.int(2)), r.text(3)
+			return readConfigurations(rec, r.text(4))
+		}},
+		{registry.PartAuthentication, []string{"i.auth_type", "i.thumb_primary", "i.thumb_secondary"}, func(r row, rec *registry.Record) error {
+			rec.Auth = registry.Authentication{Type: auth.Type(r.text(0)), PrimaryThumb: r.text(1), SecondThumb: r.text(2)}
+			return nil
+		}},
+		{registry.PartStatus, []string{"i.enabled", "i.status_reason", "i.status_updated"}, func(r row, rec *registry.Record) error {
+			rec.Enabled, rec.StatusReason, rec.StatusUpdated = r.bool(0), r.text(1), instant(r.int(2))
+			return nil
+		}},
+		{registry.PartEdge, []string{"i.edge", "i.device_scope", "i.parent_scopes"}, func(r row, rec *registry.Record) error {
+			rec.Edge, rec.DeviceScope = r.bool(0), r.text(1)
+			return readScopes(rec, r.text(2))
+		}},
+		{registry.PartActivity, []string{"i.connected", "i.connection_updated", "i.last_activity"}, func(r row, rec *registry.Record) error {
+			rec.Connected, rec.ConnectionStateUpdated, rec.LastActivity = r.bool(0), instant(r.int(1)), instant(r.int(2))
+			return nil
+		}},
 	}
-	if parts&^registry.PartIdentity != 0 {
-		l.twin = true
-		l.columns = append(l.columns, "t.version", "t.etag", "t.model", "t.desired_version", "t.reported_version")
+	twinFields = []field{
+		{registry.PartTwin, []string{"t.version", "t.etag", "t.model", "t.desired_version", "t.reported_version"}, func(r row, rec *registry.Record) error {
+			t := &rec.Twin
+			t.Version, t.ETag, t.ModelID, t.Desired.Version, t.Reported.Version = r.int(0), r.int(1), r.text(2), r.int(3), r.int(4)
+			return nil
+		}},
+		{registry.PartReported, []string{"CAST(t.reported AS BLOB)"}, func(r row, rec *registry.Record) error {
+			rec.Twin.Reported.Properties = r.blob(0)
+			return nil
+		}},
+		{registry.PartReportedMetadata, []string{"CAST(t.reported_metadata AS BLOB)"}, func(r row, rec *registry.Record) error {
+			rec.Twin.Reported.Metadata = r.blob(0)
+			return nil
+		}},
 	}
-	for _, d := range []struct {
-		part   registry.Parts
-		column string
-	}{
-		{registry.PartTags, "d.tags"},
-		{registry.PartDesired, "d.desired"},
-		{registry.PartDesiredMetadata, "d.desired_metadata"},
-		{registry.PartReported, "t.reported"},
-		{registry.PartReportedMetadata, "t.reported_metadata"},
-	} {
-		if parts&d.part != 0 {
-			l.columns = append(l.columns, "CAST("+d.column+" AS BLOB)")
+	desiredFields = []field{
+		{registry.PartTags, []string{"CAST(d.tags AS BLOB)"}, func(r row, rec *registry.Record) error {
+			rec.Twin.Tags = r.blob(0)
+			return nil
+		}},
+		{registry.PartDesired, []string{"CAST(d.desired AS BLOB)"}, func(r row, rec *registry.Record) error {
+			rec.Twin.Desired.Properties = r.blob(0)
+			return nil
+		}},
+		{registry.PartDesiredMetadata, []string{"CAST(d.desired_metadata AS BLOB)"}, func(r row, rec *registry.Record) error {
+			rec.Twin.Desired.Metadata = r.blob(0)
+			return nil
+		}},
+	}
+)
+
+func newLayout(modules bool, parts registry.Parts) layout {
+	l := layout{columns: []string{"KEY.device"}, modules: modules}
+	if modules {
+		l.columns = append(l.columns, "KEY.module")
+	}
+	add := func(fields []field) (any bool) {
+		for _, f := range fields {
+			if parts&f.part != 0 {
+				l.columns, l.fields, any = append(l.columns, f.columns...), append(l.fields, f), true
+			}
 		}
+		return any
 	}
-	l.desired = parts&(registry.PartTags|registry.PartDesired|registry.PartDesiredMetadata) != 0
+	l.identity, l.twin, l.desired = add(identityFields), add(twinFields), add(desiredFields)
+	l.twin = l.twin || l.desired
 	return l
 }
 
 // scan reads a row into a record that is empty.
 func (l *layout) scan(r row, hub string, rec *registry.Record) error {
-	rec.ID = causeway.Identity{Hub: hub, Device: r.text(0), Module: r.text(1)}
-	at := 2
-	if l.identity {
-		rec.GenerationID, rec.ETag, rec.Enabled, rec.StatusReason = r.text(at), r.text(at+1), r.bool(at+2), r.text(at+3)
-		rec.StatusUpdated, rec.Created = instant(r.int(at+4)), instant(r.int(at+5))
-		rec.Auth = registry.Authentication{Type: auth.Type(r.text(at + 6)), PrimaryThumb: r.text(at + 7), SecondThumb: r.text(at + 8)}
-		rec.Edge, rec.DeviceScope, rec.ManagedBy = r.bool(at+9), r.text(at+10), r.text(at+12)
-		rec.Connected, rec.ConnectionStateUpdated, rec.LastActivity = r.bool(at+13), instant(r.int(at+14)), instant(r.int(at+15))
-		if err := lists(rec, r.text(at+11), r.text(at+16)); err != nil {
+	rec.ID = causeway.Identity{Hub: hub, Device: r.text(0)}
+	r = r[1:]
+	if l.modules {
+		rec.ID.Module, r = r.text(0), r[1:]
+	}
+	for i := range l.fields {
+		if err := l.fields[i].read(r, rec); err != nil {
 			return err
 		}
-		at += 17
-	}
-	if !l.twin {
-		return nil
-	}
-	t := &rec.Twin
-	t.Version, t.ETag, t.ModelID, t.Desired.Version, t.Reported.Version = r.int(at), r.int(at+1), r.text(at+2), r.int(at+3), r.int(at+4)
-	at += 5
-	for _, d := range []struct {
-		part registry.Parts
-		to   *[]byte
-	}{
-		{registry.PartTags, &t.Tags},
-		{registry.PartDesired, &t.Desired.Properties},
-		{registry.PartDesiredMetadata, &t.Desired.Metadata},
-		{registry.PartReported, &t.Reported.Properties},
-		{registry.PartReportedMetadata, &t.Reported.Metadata},
-	} {
-		if l.parts&d.part != 0 {
-			*d.to = r.blob(at)
-			at++
-		}
+		r = r[len(l.fields[i].columns):]
 	}
 	return nil
 }
 
-// lists reads the two columns that are JSON.
-func lists(rec *registry.Record, scopes, configurations string) error {
-	if scopes != noScopes {
-		if err := json.Unmarshal([]byte(scopes), &rec.ParentScopes); err != nil {
-			return fmt.Errorf("parent scopes of %s: %w", rec.ID, err)
-		}
+func readScopes(rec *registry.Record, text string) error {
+	if text == noScopes {
+		return nil
 	}
-	if configurations != noConfigurations {
-		if err := json.Unmarshal([]byte(configurations), &rec.Configurations); err != nil {
-			return fmt.Errorf("configurations of %s: %w", rec.ID, err)
-		}
+	if err := json.Unmarshal([]byte(text), &rec.ParentScopes); err != nil {
+		return fmt.Errorf("parent scopes of %s: %w", rec.ID, err)
+	}
+	return nil
+}
+
+func readConfigurations(rec *registry.Record, text string) error {
+	if text == noConfigurations {
+		return nil
+	}
+	if err := json.Unmarshal([]byte(text), &rec.Configurations); err != nil {
+		return fmt.Errorf("configurations of %s: %w", rec.ID, err)
 	}
 	return nil
 }

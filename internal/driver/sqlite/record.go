@@ -54,7 +54,10 @@ func scanRecord(r row) (registry.Record, error) {
 			Reported: registry.Section{Properties: r.blob(28), Metadata: r.blob(29), Version: r.int(30)},
 		},
 	}
-	return rec, lists(&rec, r.text(16), r.text(31))
+	if err := readScopes(&rec, r.text(16)); err != nil {
+		return registry.Record{}, err
+	}
+	return rec, readConfigurations(&rec, r.text(31))
 }
 
 // How an empty list of parent scopes and no configurations are stored.

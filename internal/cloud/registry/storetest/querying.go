@@ -47,7 +47,7 @@ var querying = []contractCase{
 			devices, ids = append(devices, dev(id).String()), append(ids, dev(id))
 			mods = append(mods, mod(id, "$edgeAgent").String(), mod(id, "m").String())
 		}
-		for _, need := range []registry.Parts{0, registry.PartIdentity, registry.PartTags, registry.PartReported, registry.AllParts} {
+		for _, need := range []registry.Parts{0, registry.PartIdentity, registry.PartStatus | registry.PartDesired, registry.PartTags, registry.PartReported, registry.AllParts} {
 			same(t, fmt.Sprint("devices with parts ", need), found(t, s, registry.Selection{Hub: hub, Need: need}), devices)
 			same(t, fmt.Sprint("modules with parts ", need), found(t, s, registry.Selection{Hub: hub, Modules: true, Need: need}), mods)
 		}
@@ -79,7 +79,19 @@ var querying = []contractCase{
 			"whole":         {registry.Selection{Whole: true}, whole},
 			"whole, looked": {registry.Selection{Whole: true, Need: registry.PartTags, Keep: func(r *registry.Record) bool { return strings.Contains(string(r.Twin.Tags), "Köln") }}, whole},
 			"nothing":       {registry.Selection{}, func(r registry.Record) registry.Record { return registry.Record{ID: r.ID} }},
-			"identity":      {registry.Selection{Need: registry.PartIdentity}, func(r registry.Record) registry.Record { r.Twin = registry.Twin{}; return r }},
+			"identity":      {registry.Selection{Need: registry.PartIdentity | registry.PartAuthentication | registry.PartStatus | registry.PartEdge | registry.PartActivity}, func(r registry.Record) registry.Record { r.Twin = registry.Twin{}; return r }},
+			"status": {registry.Selection{Need: registry.PartStatus}, func(r registry.Record) registry.Record {
+				return registry.Record{ID: r.ID, Enabled: r.Enabled, StatusReason: r.StatusReason, StatusUpdated: r.StatusUpdated}
+			}},
+			"authentication": {registry.Selection{Need: registry.PartAuthentication}, func(r registry.Record) registry.Record {
+				return registry.Record{ID: r.ID, Auth: r.Auth}
+			}},
+			"edge": {registry.Selection{Need: registry.PartEdge}, func(r registry.Record) registry.Record {
+				return registry.Record{ID: r.ID, Edge: r.Edge, DeviceScope: r.DeviceScope, ParentScopes: r.ParentScopes}
+			}},
+			"activity": {registry.Selection{Need: registry.PartActivity}, func(r registry.Record) registry.Record {
+				return registry.Record{ID: r.ID, Connected: r.Connected, ConnectionStateUpdated: r.ConnectionStateUpdated, LastActivity: r.LastActivity}
+			}},
 			"tags": {registry.Selection{Need: registry.PartTags}, func(r registry.Record) registry.Record {
 				return registry.Record{ID: r.ID, Twin: registry.Twin{Tags: r.Twin.Tags}}
 			}},
