@@ -69,6 +69,11 @@ def _json(raw):
     return raw.response.json() if raw.response.content else None
 
 
+def _job(job):
+    """An import or export as the commands about jobs show it."""
+    return {"jobId": job.job_id, "type": job.type, "status": job.status, "progress": job.progress, **job.additional_properties}
+
+
 def _match(etag):
     """Quoted, any version too, which is what commands ask for when they get no --etag."""
     return {"If-Match": f'"{etag}"'}
@@ -85,18 +90,19 @@ class Az:
     # iot hub query
 
     def query(self, command, top=None):
-        return self._pages(self.sdk.query.get_twins, top, models.QuerySpecification(query=command))
+        spec = models.QuerySpecification(query=command)
+        return self._pages(lambda headers: self.sdk.query.get_twins(spec, custom_headers=headers, raw=True).response, top)
 
-    def _pages(self, operation, top, *args):
-        """What an operation has in pages, at most top of it."""
+    def _pages(self, page, top):
+        """What a request has in pages, at most top of it."""
         headers = {"Cache-Control": "no-cache, must-revalidate"}
         if top:
             headers["x-ms-max-item-count"] = str(top)
         out = []
         while True:
-            r = operation(*args, custom_headers=headers, raw=True)
-            out.extend(r.response.json())
-            following = r.response.headers.get("x-ms-continuation")
+            r = page(headers)
+            out.extend(r.json())
+            following = r.headers.get("x-ms-continuation")
             if not following or top and len(out) >= top:
                 return out[:top] if top else out
             if top:
@@ -238,6 +244,109 @@ class Az:
         else:
             r = self.sdk.digital_twin.invoke_root_level_command(device_id, name, payload, **timeouts)
         return r.response.json(), r.response.headers.get("x-ms-command-statuscode")
+
+    # iot hub job
+
+    def job_create(self, job_id, job_type, condition, twin_patch=None, method_name=None, start_time=None, ttl=3600):
+        request = models.JobRequest(
+            job_id=job_id, type=job_type, start_time=start_time, max_execution_time_in_seconds=ttl, query_condition=condition
+        )
+        if twin_patch:
+            request.update_twin = {**twin_patch, "etag": "*"}
+        else:
+            request.cloud_to_device_method = models.CloudToDeviceMethod(
+                method_name=method_name, payload={}, connect_timeout_in_seconds=30, response_timeout_in_seconds=30
+            )
+        return _json(self.sdk.jobs.create_scheduled_job(job_id, request, raw=True))
+
+    def job_show(self, job_id):
+        job = _json(self.sdk.jobs.get_scheduled_job(job_id, raw=True))
+        if job["status"] == "unknown":  # not one of this kind: an import or an export
+            return _job(self.sdk.jobs.get_import_export_job(job_id))
+        return job
+
+    def job_list(self, job_type=None, job_status=None, top=None):
+        out = []
+        if job_type not in ("import", "export"):
+            # The operation of azure-iot-hub takes the answer for an object and fails.
+            query = {k: v for k, v in (("jobType", job_type), ("jobStatus", job_status)) if v}
+            out += self._pages(lambda headers: self._rest("GET", "/jobs/v2/query", params=query, headers=headers), top)
+        if not job_type or job_type in ("import", "export"):
+            out += [_job(j) for j in self.sdk.jobs.get_import_export_jobs()]
+        out = [j for j in out if job_type in (None, j["type"]) and job_status in (None, j["status"])]
+        return out[:top] if top else out
+
+    def job_cancel(self, job_id):
+        if self.job_show(job_id)["type"] in ("import", "export"):
+            return self.sdk.jobs.cancel_import_export_job(job_id)
+        return _json(self.sdk.jobs.cancel_scheduled_job(job_id, raw=True))
+
+    def device_export(self, container, include_keys=True):
+        job = models.JobProperties(
+            type="export", output_blob_container_uri=container, exclude_keys_in_export=not include_keys, storage_authentication_type="keyBased"
+        )
+        return self.sdk.jobs.create_import_export_job(job)
+
+    def device_import(self, container):
+        job = models.JobProperties(
+            type="import", input_blob_container_uri=container, output_blob_container_uri=container, storage_authentication_type="keyBased"
+        )
+        return self.sdk.jobs.create_import_export_job(job)
+
+    # iot hub configuration, iot edge deployment
+
+    def configuration_create(self, config_id, content, target_condition="", priority=0, labels=None, metrics=None):
+        config = models.Configuration(
+            id=config_id.lower(),
+            schema_version="2.0",
+            labels=labels,
+            content=models.ConfigurationContent(**content),
+            metrics=models.ConfigurationMetrics(queries=metrics),
+            target_condition=target_condition,
+            etag="*",
+            priority=priority,
+        )
+        return _json(self.sdk.configuration.create_or_update(config.id, config, raw=True))
+
+    def configuration_show(self, config_id):
+        return _json(self.sdk.configuration.get(config_id, raw=True))
+
+    def configuration_list(self):
+        return _json(self.sdk.configuration.get_configurations(raw=True))
+
+    def configuration_update(self, shown, etag="*"):
+        """Members that are not there end the command, so that a hub must show them all."""
+        config = models.Configuration(
+            id=shown["id"],
+            schema_version=shown["schemaVersion"],
+            labels=shown["labels"],
+            content=shown["content"],
+            metrics=shown["metrics"],
+            target_condition=shown["targetCondition"],
+            priority=shown["priority"],
+        )
+        return _json(self.sdk.configuration.create_or_update(shown["id"], config, custom_headers=_match(etag), raw=True))
+
+    def configuration_delete(self, config_id, etag="*"):
+        self.sdk.configuration.delete(config_id, custom_headers=_match(etag))
+
+    def metric_show(self, config_id, metric_id, metric_type="user"):
+        metrics = self.configuration_show(config_id)["systemMetrics" if metric_type == "system" else "metrics"]
+        return self.query(metrics["queries"][metric_id])
+
+    def set_modules(self, device_id, modules_content):
+        self.sdk.configuration.apply_on_edge_device(device_id, models.ConfigurationContent(modules_content=modules_content))
+        return self.module_list(device_id)
+
+    def export_modules(self, device_id):
+        out = {}
+        for module in self.module_list(device_id):
+            desired = self.twin_show(device_id, module["moduleId"])["properties"]["desired"]
+            if desired:
+                desired.pop("$metadata")
+                desired.pop("$version")
+                out[module["moduleId"]] = {"properties.desired": desired}
+        return out
 
     # iot device c2d-message
 

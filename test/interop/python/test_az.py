@@ -4,8 +4,9 @@ import json
 import os
 import tempfile
 import threading
+import time
 import unittest
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
 from azure.iot.device import X509, IoTHubDeviceClient, IoTHubModuleClient, Message, MethodResponse
 from azure.iot.hub.protocol import models
@@ -322,6 +323,118 @@ class DigitalTwins(Case):
         self.assertEqual((result, status), ({"got": {"delay": 1}}, "200"))
         result, _ = OWNER.digital_twin_invoke(d, "reset", 1, component="thermostat1")
         self.assertEqual(result, {"got": 1})
+
+
+class Jobs(Case):
+    def done(self, job_id):
+        deadline = time.monotonic() + 30
+        while True:
+            job = OWNER.job_show(job_id)
+            if job["status"] in ("completed", "failed", "cancelled"):
+                return job
+            self.assertLess(time.monotonic(), deadline, job)
+            time.sleep(0.1)
+
+    def test_update_twin(self):
+        d, job = self.device(), world.unique("job")
+        made = OWNER.job_create(job, "scheduleUpdateTwin", f"deviceId = '{d}'", twin_patch={"tags": {"a": 1}})
+        self.assertEqual((made["jobId"], made["type"]), (job, "scheduleUpdateTwin"))
+        done = self.done(job)
+        self.assertEqual((done["status"], done["deviceJobStatistics"]["succeededCount"]), ("completed", 1))
+        self.assertEqual(OWNER.twin_show(d)["tags"], {"a": 1})
+        self.assertIn(job, [j["jobId"] for j in OWNER.job_list("scheduleUpdateTwin", "completed")])
+        self.assertEqual(len(OWNER.job_list("scheduleUpdateTwin", top=1)), 1)
+
+    def test_method_and_cancel(self):
+        job, later = world.unique("job"), (datetime.now(timezone.utc) + timedelta(hours=1)).isoformat()
+        OWNER.job_create(job, "scheduleDeviceMethod", "*", method_name="reboot", start_time=later)
+        self.assertEqual(OWNER.job_show(job)["status"], "scheduled")
+        OWNER.job_cancel(job)
+        self.assertEqual(self.done(job)["status"], "cancelled")
+        self.status(404, OWNER.job_show, "no-such-job")
+
+
+class Configurations(Case):
+    def make(self, content, **options):
+        name = world.unique("Az")
+        made = OWNER.configuration_create(name, content, **options)
+        self.addCleanup(OWNER.configuration_delete, name.lower())
+        self.assertEqual(made["id"], name.lower())
+        return name.lower()
+
+    def applied(self, config, n):
+        deadline = time.monotonic() + 30
+        while len(OWNER.metric_show(config, "appliedCount", "system")) != n:
+            self.assertLess(time.monotonic(), deadline, OWNER.configuration_show(config))
+            time.sleep(0.1)
+
+    def test_configuration(self):
+        d, tag = self.device(), world.unique("c")
+        OWNER.twin_update(d, tags={"run": tag})
+        name = self.make(
+            {"device_content": {"properties.desired.fan": {"speed": 3}}},
+            target_condition=f"tags.run = '{tag}'",
+            priority=3,
+            labels={"team": "one"},
+            metrics={"mine": f"select deviceId from devices where tags.run = '{tag}'"},
+        )
+        self.applied(name, 1)
+        self.assertEqual(OWNER.twin_show(d)["properties"]["desired"]["fan"], {"speed": 3})
+        self.assertEqual(OWNER.metric_show(name, "mine"), [{"deviceId": d}])
+        shown = OWNER.configuration_show(name)
+        shown["priority"], shown["labels"] = 4, {"team": "two"}
+        updated = OWNER.configuration_update(shown)
+        self.assertEqual((updated["priority"], updated["labels"]), (4, {"team": "two"}))
+        self.status(412, OWNER.configuration_update, shown, "MTIz")
+        self.assertIn(name, [c["id"] for c in OWNER.configuration_list() if c["content"].get("deviceContent") is not None])
+        self.status(404, OWNER.configuration_show, "no-such-configuration")
+
+    def test_bare(self):
+        """Without labels and metrics, the update must find the members all the same."""
+        name = self.make({"device_content": {"properties.desired.a": 1}})
+        shown = OWNER.configuration_show(name)
+        self.assertIsInstance(shown["metrics"]["queries"], dict)
+        self.assertEqual(OWNER.configuration_update(shown)["targetCondition"], shown["targetCondition"])
+
+    def test_module_configuration(self):
+        d = self.device()
+        OWNER.module_create(d, "m")
+        name = self.make({"module_content": {"properties.desired.a": 1}}, target_condition=f"from devices.modules where devices.deviceId = '{d}'")
+        self.applied(name, 1)
+        self.assertEqual(OWNER.twin_show(d, "m")["properties"]["desired"]["a"], 1)
+
+    def test_edge(self):
+        d, tag = self.device(edge_enabled=True), world.unique("e")
+        OWNER.twin_update(d, tags={"run": tag})
+        modules = edge_modules("one")
+        self.assertIn("one", [m["moduleId"] for m in OWNER.set_modules(d, modules)])
+        self.assertEqual(OWNER.export_modules(d)["one"], modules["one"])
+        name = self.make({"modules_content": edge_modules("two")}, target_condition=f"tags.run = '{tag}'", priority=1)
+        self.applied(name, 1)
+        agent = OWNER.twin_show(d, "$edgeAgent")["properties"]["desired"]
+        self.assertEqual(list(agent["modules"]), ["two"])
+        self.assertIn(name, [c["id"] for c in OWNER.configuration_list() if c["content"].get("modulesContent") is not None])
+
+
+def edge_modules(name):
+    module = {
+        "version": "1.0", "type": "docker", "status": "running", "restartPolicy": "always", "settings": {"image": name, "createOptions": "{}"},
+    }
+    system = {"type": "docker", "settings": {"image": "agent", "createOptions": "{}"}}
+    return {
+        "$edgeAgent": {
+            "properties.desired": {
+                "schemaVersion": "1.1",
+                "runtime": {"type": "docker", "settings": {"minDockerVersion": "v1.25"}},
+                "systemModules": {"edgeAgent": system, "edgeHub": {**system, "status": "running", "restartPolicy": "always"}},
+                "modules": {name: module},
+            }
+        },
+        "$edgeHub": {
+            "properties.desired": {"schemaVersion": "1.1", "routes": {}, "storeAndForwardConfiguration": {"timeToLiveSecs": 7200}}
+        },
+        name: {"properties.desired": {"interval": 5}},
+    }
 
 
 if __name__ == "__main__":
