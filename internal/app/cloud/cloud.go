@@ -231,15 +231,17 @@ func (c *Cloud) openHubs(ctx context.Context) error {
 		return err
 	}
 	for _, h := range c.cfg.Hubs {
-		if _, ok := c.directory.Get(h.Name); ok {
-			continue
+		if _, ok := c.directory.Get(h.Name); !ok {
+			hosts := h.Hosts
+			if len(hosts) == 0 {
+				hosts = []string{h.Name}
+			}
+			if _, err := c.directory.Create(ctx, h.Name, hosts, directory.CreateOptions{Partitions: h.Partitions}); err != nil {
+				return fmt.Errorf("create hub %s: %w", h.Name, err)
+			}
 		}
-		hosts := h.Hosts
-		if len(hosts) == 0 {
-			hosts = []string{h.Name}
-		}
-		if _, err := c.directory.Create(ctx, h.Name, hosts, directory.CreateOptions{Partitions: h.Partitions}); err != nil {
-			return fmt.Errorf("create hub %s: %w", h.Name, err)
+		if err := c.configureRouting(ctx, h); err != nil {
+			return fmt.Errorf("configuration: routing of hub %s: %w", h.Name, err)
 		}
 	}
 	first, ok := c.firstHub()

@@ -166,3 +166,60 @@ func describe(t *testing.T, e *client.PartitionEvent) string {
 	}
 	return fmt.Sprintf("%s %s %s %s | %s | %s", m.Source, m.From, op, schema, strings.Join(names, " "), strings.Join(members, " "))
 }
+
+// TestConfiguredRouting: what the configuration says of routes counts at every
+// start, and what is wrong with it stops the start.
+func TestConfiguredRouting(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	parse := func(text string) config.Config {
+		t.Helper()
+		cfg, _, err := config.Load("c.yaml", []byte(text), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg.Data, cfg.Listen, cfg.Stop = dir, configFor(dir).Listen, configFor(dir).Stop
+		return cfg
+	}
+	const file = "hubs:\n- name: localhost\n  routing:\n    routes:\n    - name: hot\n      condition: $body.t > 20\n      endpointNames: [events]\n" +
+		"    - {name: off, source: TwinChangeEvents, endpointNames: [events], isEnabled: false}\n" +
+		"    fallbackRoute: {isEnabled: false}\n    enrichments:\n    - {key: a, value: b, endpointNames: [events]}\n"
+	r := start(t, parse(file), cloud.Options{})
+	a := r.admin(dir)
+	shown := func(a *client.Admin) string {
+		t.Helper()
+		got, err := a.Routing(t.Context(), "localhost")
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := json.Marshal(got)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	const want = `{"endpoints":[],"routes":[{"name":"hot","source":"DeviceMessages","condition":"$body.t \u003e 20","endpointNames":["events"],"isEnabled":true},` +
+		`{"name":"off","source":"TwinChangeEvents","endpointNames":["events"],"isEnabled":false}],` +
+		`"fallbackRoute":{"name":"$fallback","source":"DeviceMessages","condition":"true","endpointNames":["events"],"isEnabled":false},` +
+		`"enrichments":[{"key":"a","value":"b","endpointNames":["events"]}]}`
+	if got := shown(a); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	if _, err := a.DeleteRoute(t.Context(), "localhost", "hot"); err != nil {
+		t.Fatal(err)
+	}
+	r.stop()
+	r = start(t, parse("hubs:\n- name: localhost\n"), cloud.Options{})
+	if got := shown(r.admin(dir)); strings.Contains(got, "hot") || !strings.Contains(got, `"off"`) {
+		t.Errorf("without a section the routes are left alone, but are %s", got)
+	}
+	r.stop()
+	r = start(t, parse(file), cloud.Options{})
+	if got := shown(r.admin(dir)); got != want {
+		t.Errorf("after a restart: %s", got)
+	}
+	r.stop()
+	_, err := cloud.New(t.Context(), parse(strings.Replace(file, "t > 20", "t >> 20", 1)), cloud.Options{})
+	if err == nil || !strings.Contains(err.Error(), `routing of hub localhost: `) || !strings.Contains(err.Error(), `the condition of route "hot" is wrong: line 1, column 10: Syntax error.`) {
+		t.Errorf("a wrong condition: %v", err)
+	}
+}

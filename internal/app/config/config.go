@@ -65,6 +65,9 @@ type Hub struct {
 	Name       string   `yaml:"name"`
 	Hosts      []string `yaml:"hosts"` // names it answers to; none = its name
 	Partitions int      `yaml:"partitions"`
+	// Routing replaces the routing of the hub at every start; nil leaves it
+	// alone.
+	Routing *Routing `yaml:"routing"`
 }
 
 // Log is how the cloud writes its log.

@@ -43,7 +43,7 @@ func TestExampleUncommented(t *testing.T) {
 		}
 	}
 	hubs := text[strings.Index(text, "hubs: []"):]
-	for _, key := range []string{"name:", "hosts:", "partitions:"} {
+	for _, key := range []string{"name:", "hosts:", "partitions:", "routing:", "routes:", "source:", "condition:", "endpointNames:", "isEnabled:", "fallbackRoute:", "enrichments:", "key:", "value:", "endpoints:"} {
 		if !strings.Contains(hubs, key) {
 			t.Errorf("the example does not mention %s of a hub", key)
 		}
@@ -65,6 +65,10 @@ func TestLoadErrors(t *testing.T) {
 		{"duration", "\nstop:\n  drain: soon\n", `c.yaml:3: stop.drain: "soon" is not a time span`},
 		{"size", "events:\n  segmentBytes: big\n", `c.yaml:2: events.segmentBytes: "big" is not an amount`},
 		{"no yaml", "data: a\nlog: b: c\n", `c.yaml: line 2: mapping values`},
+		{"typo in routes", "hubs:\n- name: a\n  routing:\n    routes:\n    - nmae: x\n", `c.yaml:5: unknown key "nmae" in hubs[0].routing.routes[0]; did you mean "name"?`},
+		{"switch", "hubs:\n- name: a\n  routing:\n    fallbackRoute:\n      isEnabled: maybe\n", `c.yaml:5: hubs[0].routing.fallbackRoute.isEnabled: "maybe" is not true or false`},
+		{"map", "hubs:\n- name: a\n  routing:\n    endpoints:\n    - config: [a]\n", `c.yaml:5: hubs[0].routing.endpoints[0].config is a section of names and values`},
+		{"value of a map", "hubs:\n- name: a\n  routing:\n    endpoints:\n    - secrets: {k: [a]}\n", `c.yaml:5: hubs[0].routing.endpoints[0].secrets.k is one value`},
 		{"scalar", "hello\n", `c.yaml:1: the file is a section with keys`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -65,6 +65,17 @@ func (w *walker) check(n *yaml.Node, t reflect.Type, path string) {
 		return
 	}
 	switch {
+	case t.Kind() == reflect.Pointer:
+		w.check(n, t.Elem(), path)
+	case t.Kind() == reflect.Interface: // anything
+	case t.Kind() == reflect.Map:
+		if n.Kind != yaml.MappingNode {
+			w.bad(n, "%s is a section of names and values", path)
+			return
+		}
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			w.check(n.Content[i+1], t.Elem(), join(path, n.Content[i].Value))
+		}
 	case reflect.PointerTo(t).Implements(reflect.TypeFor[yaml.Unmarshaler]()):
 		if n.Kind != yaml.ScalarNode {
 			w.bad(n, "%s is one value, not a section or a list", path)
