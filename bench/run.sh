@@ -103,6 +103,37 @@ for depth in 10 100; do
 		round=$((round + 1))
 	done
 done
+# What routes cost: a hundred with conditions on the body, of which none is true,
+# against none at all, in turns.
+if [ "$part" != amqp ]; then
+	{
+		printf '{"routes":['
+		i=0
+		while [ $i -lt 100 ]; do
+			[ $i -eq 0 ] || printf ','
+			case $((i % 4)) in
+			0) c="\$body.temperature > $((100 + i))" ;;
+			1) c="\$body.humidity < -$i AND \$body.temperature > 20" ;;
+			2) c="\$body.kind = 'k$i' OR \$body.temperature < -$i" ;;
+			3) c="\$body.room$i.level >= $i" ;;
+			esac
+			printf '{"name":"r%d","condition":"%s","endpointNames":["events"]}' "$i" "$c"
+			i=$((i + 1))
+		done
+		printf ']}'
+	} >"$data/routes.json"
+	echo '{}' >"$data/no-routes.json"
+	round=1
+	while [ $round -le "$repeat" ]; do
+		for n in no-routes routes; do
+			"$bin" route apply "$data/$n.json" --data "$data/cloud" >/dev/null
+			generator d2c --data "$data/cloud" --name causeway-$n --devices "$devices" --depth 10 --json --repeat 1 \
+				--save "$results/causeway-$n-$round.json"
+		done
+		round=$((round + 1))
+	done
+	"$bin" route apply "$data/no-routes.json" --data "$data/cloud" >/dev/null
+fi
 generator latency --data "$data/cloud" --name causeway --devices 10 --rate 1000 --save "$results/causeway-latency.json"
 generator events --data "$data/cloud" --name causeway --save "$results/causeway-events.json"
 stop

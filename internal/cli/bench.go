@@ -65,6 +65,7 @@ other's processor: bench/run.sh pins each to its own core.`
 	f.IntVar(&b.load.Depth, "depth", b.load.Depth, "messages in flight per device; for method and c2d, calls at once")
 	f.IntVar(&b.load.Size, "size", b.load.Size, "`bytes` of a message")
 	f.IntVar(&b.load.QoS, "qos", b.load.QoS, "0 or 1")
+	f.BoolVar(&b.load.JSON, "json", b.load.JSON, "d2c: messages say that they are JSON, as conditions of routes want it")
 	f.DurationVar(&b.load.Warmup, "warmup", b.load.Warmup, "time that is not counted")
 	f.DurationVar(&b.load.Duration, "duration", b.load.Duration, "time that is counted")
 	f.IntVar(&b.load.Dialing, "dialing", b.load.Dialing, "handshakes under way at once")

@@ -59,7 +59,7 @@ func NewCmdRoute(st *state.State) *cobra.Command {
 	cmd.Long = routeLong
 	l := addLogin(cmd, st)
 	cmd.AddCommand(
-		newCmdRouteList(st, l), newCmdRouteAdd(st, l), newCmdRouteUpdate(st, l), newCmdRouteRemove(st, l), newCmdRouteTest(st, l),
+		newCmdRouteList(st, l), newCmdRouteAdd(st, l), newCmdRouteUpdate(st, l), newCmdRouteRemove(st, l), newCmdRouteTest(st, l), newCmdRouteApply(st, l), newCmdRouteExport(st, l),
 		newCmdRouteFallback(st, l), newCmdRouteEnrichment(st, l), newCmdRouteEndpoint(st, l),
 	)
 	return cmd

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/wire/hubamqp"
 	"github.com/causeway-iot/causeway/wire/amqp/codec"
 )
@@ -103,7 +102,7 @@ func newAMQPSender(c *amqpConn, t *Target, l Load, p *phase) (*amqpSender, error
 		next: c.next, oldest: c.next,
 	}
 	c.disposition = s.settled
-	body := hubamqp.AppendTelemetry(nil, &causeway.Message{Body: payload(l.Size)})
+	body := hubamqp.AppendTelemetry(nil, l.message())
 	if t.Broker != nil {
 		m := codec.Message{Header: codec.Header{Durable: true}, Body: codec.Data(payload(l.Size))}
 		var err error

@@ -23,6 +23,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/client"
 )
 
@@ -88,6 +89,7 @@ type Load struct {
 	Depth    int // messages in flight on each connection
 	Size     int // bytes of a message
 	QoS      int
+	JSON     bool          // d2c: messages say that they are JSON, which conditions of routes read
 	Warmup   time.Duration // not counted
 	Duration time.Duration // counted
 	Dialing  int           // handshakes under way at once
@@ -110,6 +112,23 @@ func (l *Load) progress(what string, done, of int) {
 func (l *Load) counter(what string) func() {
 	var done atomic.Int64
 	return func() { l.progress(what, int(done.Add(1)), l.Devices) }
+}
+
+// typed adds to a setting that messages say that they are JSON.
+func (l *Load) typed(setting map[string]any) map[string]any {
+	if l.JSON {
+		setting["json"] = true
+	}
+	return setting
+}
+
+// message returns what a device sends.
+func (l *Load) message() *causeway.Message {
+	m := &causeway.Message{Body: payload(l.Size)}
+	if l.JSON {
+		m.ContentType, m.ContentEncoding = "application/json", "utf-8"
+	}
+	return m
 }
 
 // Validate says what is wrong with l.
@@ -183,7 +202,7 @@ func Workloads() []Workload {
 		{
 			"d2c", "telemetry: messages per second, acknowledged ones with QoS 1", false, false,
 			func(l Load) map[string]any {
-				return map[string]any{"devices": l.Devices, "depth": l.Depth, "size": l.Size, "qos": l.QoS}
+				return l.typed(map[string]any{"devices": l.Devices, "depth": l.Depth, "size": l.Size, "qos": l.QoS})
 			}, Telemetry,
 		},
 		{
@@ -203,7 +222,7 @@ func Workloads() []Workload {
 		{
 			"amqp-d2c", "telemetry by AMQP: accepted messages per second", false, true,
 			func(l Load) map[string]any {
-				return map[string]any{"devices": l.Devices, "depth": l.Depth, "size": l.Size}
+				return l.typed(map[string]any{"devices": l.Devices, "depth": l.Depth, "size": l.Size})
 			}, AMQPTelemetry,
 		},
 		{

@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/wire/mqtt"
 	"github.com/causeway-iot/causeway/internal/wire/topic"
 )
@@ -59,7 +58,7 @@ type sender struct {
 func newSender(d *device, t *Target, l Load) (*sender, error) {
 	pub := mqtt.Publish{Payload: payload(l.Size), QoS: byte(l.QoS), Topic: "bench/" + d.id.Device}
 	if t.Hub() {
-		pub.Topic = string(topic.AppendTelemetry(nil, d.id, &causeway.Message{}))
+		pub.Topic = string(topic.AppendTelemetry(nil, d.id, l.message()))
 	}
 	if l.QoS == 1 {
 		pub.ID = 1

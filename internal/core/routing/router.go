@@ -14,8 +14,8 @@ import (
 type Router struct {
 	hub       string
 	set       routecond.Set
-	rules     [sources][]rule
-	fallback  rule // takes telemetry that no rule took; without targets it is off
+	rules     [sources]*routecond.Group // nil for a source that no route takes
+	fallback  rule                      // takes telemetry that no rule took; without targets it is off
 	endpoints []string
 	enrich    [][]enrichment // by endpoint; nil when there are none at all
 	work      sync.Pool      // of *Work
@@ -51,6 +51,8 @@ func Compile(hub string, s *Settings) (*Router, error) {
 	for _, e := range s.Endpoints {
 		r.endpoints = append(r.endpoints, e.Name)
 	}
+	var conditions [sources][]*routecond.Condition
+	var to [sources][]uint32
 	for _, route := range s.Routes {
 		if !route.IsEnabled {
 			continue
@@ -64,7 +66,13 @@ func Compile(hub string, s *Settings) (*Router, error) {
 			return nil, err
 		}
 		if ok {
-			r.rules[from] = append(r.rules[from], rule)
+			conditions[from] = append(conditions[from], rule.condition)
+			to[from] = append(to[from], uint32(rule.to))
+		}
+	}
+	for from, list := range conditions {
+		if len(list) > 0 {
+			r.rules[from] = r.set.Group(list, to[from])
 		}
 	}
 	if f := s.Fallback(); f.IsEnabled {
@@ -125,7 +133,7 @@ func (r *Router) Endpoints() []string { return r.endpoints }
 // causeway.SourceTelemetry and the others).
 func (r *Router) Wants(messageSource string) bool {
 	s, ok := sourceOfMessage(messageSource)
-	return ok && (len(r.rules[s]) > 0 || s == telemetry && r.fallback.to != 0)
+	return ok && (r.rules[s] != nil || s == telemetry && r.fallback.to != 0)
 }
 
 // Sender is who sent the messages of a batch.
@@ -186,12 +194,8 @@ func (w *Work) Match(m *causeway.Message) (to Targets, fell bool) {
 	}
 	w.msg.turn(m)
 	w.eval.Reset(&w.msg)
-	rules := w.r.rules[from]
-	for i := range rules {
-		// A route to where the message goes already changes nothing.
-		if rules[i].to&^to != 0 && rules[i].condition.Eval(w.eval) == routecond.True {
-			to |= rules[i].to
-		}
+	if g := w.r.rules[from]; g != nil {
+		to = Targets(g.True(w.eval))
 	}
 	if f := &w.r.fallback; to == 0 && from == telemetry && f.to != 0 && f.condition.Eval(w.eval) == routecond.True {
 		return f.to, true

@@ -63,6 +63,7 @@ func (g gone) Append(context.Context, ...causeway.Message) error {
 
 // routed is the part of a batch that routes need.
 type routed struct {
+	used    bool // something is to be forgotten
 	r       *routes
 	work    *routing.Work
 	out     [][]causeway.Message // by endpoint
@@ -105,7 +106,7 @@ func (b *batch) begin(ctx context.Context, s *session, r *routes) {
 }
 
 func (d *routed) begin(r *routes) {
-	d.r, d.work = r, r.Begin(&d.sender)
+	d.used, d.r, d.work = true, r, r.Begin(&d.sender)
 	for len(d.out) < len(r.endpoints) {
 		d.out = append(d.out, nil)
 	}
@@ -129,6 +130,10 @@ func (d *routed) large() bool {
 
 // clear forgets the messages.
 func (d *routed) clear() {
+	if !d.used {
+		return
+	}
+	d.used = false
 	for i := range d.out {
 		clear(d.out[i])
 		d.out[i] = d.out[i][:0]

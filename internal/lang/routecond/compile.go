@@ -35,6 +35,26 @@ type expr struct {
 	constant bool // the same for all messages
 	slot     int  // of a plain path of the body, counted from 1
 	path     string
+	property int        // of a plain property, counted from 1
+	guard    *predicate // must hold for it to be true; nil when nothing is known
+	parts    []part     // of an OR: it is true when one of them is
+}
+
+// part is a condition, or an operand of one that is nothing but ORs.
+type part struct {
+	eval  func(*Evaluator) Bool
+	guard *predicate
+}
+
+// maxParts bounds into how many parts a condition is taken apart.
+const maxParts = 64
+
+// alternatives returns the parts of a Boolean.
+func (x *expr) alternatives() []part {
+	if x.parts != nil {
+		return x.parts
+	}
+	return []part{{x.truth, x.guard}}
 }
 
 // dynamic returns x as a value whose type is not known.
@@ -150,7 +170,9 @@ func fixed(f float64) expr { return numeric(func(*Evaluator) float64 { return f 
 
 func (c *compiler) property(l lookup) expr {
 	slot := c.set.slot(l)
-	return textual(func(e *Evaluator) text { return e.property(slot) })
+	x := textual(func(e *Evaluator) text { return e.property(slot) })
+	x.property = slot + 1
+	return x
 }
 
 // system compiles $name and {$name}.

@@ -1,6 +1,9 @@
 package routecond
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 func (c *compiler) unary(n *node) expr {
 	x := c.expr(n.args[0])
@@ -141,7 +144,11 @@ func (c *compiler) compare(n *node, op comparison, left, right expr) expr {
 		a, b := left.text, right.text
 		if right.constant {
 			fixed := b(nil)
-			return logical(func(e *Evaluator) Bool { return op.texts(a(e), fixed) }, left, right)
+			x := logical(func(e *Evaluator) Bool { return op.texts(a(e), fixed) }, left)
+			if left.property > 0 && op == equal {
+				x.guard = &predicate{slot: left.property - 1, shadow: -1, op: op, text: fixed.s, whole: true}
+			}
+			return x
 		}
 		return logical(func(e *Evaluator) Bool { return op.texts(a(e), b(e)) }, left, right)
 	case typeBool:
@@ -166,7 +173,7 @@ func (c *compiler) compareValues(op comparison, left, right expr) expr {
 		if left.path != "" {
 			at = c.set.slot(lookup{name: left.path, application: true})
 		}
-		return logical(func(e *Evaluator) Bool {
+		x := logical(func(e *Evaluator) Bool {
 			if e.shadows && at >= 0 {
 				if t := e.property(at); t.state != absent {
 					a := ofText(t)
@@ -175,6 +182,10 @@ func (c *compiler) compareValues(op comparison, left, right expr) expr {
 			}
 			return op.values(e.path(slot), &b, missingIsNull)
 		}, left)
+		if b.is == isNumber && op != unequal || b.is == isString && op == equal {
+			x.guard = &predicate{body: true, slot: slot, shadow: at, op: op, text: b.text, number: b.number, isNumber: b.is == isNumber, whole: true}
+		}
+		return x
 	}
 	a, b := left.dynamic(), right.dynamic()
 	return logical(func(e *Evaluator) Bool {
@@ -191,7 +202,22 @@ func (c *compiler) connective(n *node, left, right expr) expr {
 			n.token.text, left.typ, right.typ)
 		return expr{typ: typeUndefined, constant: true}
 	}
-	and := n.token.kind == tokAnd
+	x := connected(n.token.kind == tokAnd, left, right)
+	if p := tighter(left.guard, right.guard); p != nil && n.token.kind == tokAnd && x.typ == typeBool {
+		needed := *p
+		needed.whole = false
+		x.guard = &needed
+	}
+	if n.token.kind == tokOr && left.typ == typeBool && right.typ == typeBool {
+		if all := slices.Concat(left.alternatives(), right.alternatives()); len(all) <= maxParts {
+			x.parts = all
+		}
+	}
+	return x
+}
+
+// connected is AND, or OR, of operands that may be connected.
+func connected(and bool, left, right expr) expr {
 	a, b := left.boolean(), right.boolean()
 	switch {
 	case left.typ == typeNull && right.typ == typeNull:

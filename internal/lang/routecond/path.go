@@ -43,11 +43,11 @@ type wanted struct {
 	name     string
 	index    int
 	children []*wanted
-	byName   map[string]*wanted // of many children
+	byName   [][]*wanted // of many children, by a hash of their names
 	byIndex  map[int]*wanted
 }
 
-// manyChildren is from how many children on a map finds one faster.
+// manyChildren is from how many children on a hash finds one faster.
 const manyChildren = 6
 
 func newWanted() *wanted { return &wanted{slot: -1, index: -1} }
@@ -71,20 +71,38 @@ func (w *wanted) add(path []step) *wanted {
 					w.byIndex = map[int]*wanted{}
 				}
 				w.byIndex[s.index] = next
-			case w.byName != nil:
-				w.byName[s.member] = next
 			case len(w.children) >= manyChildren:
-				w.byName = map[string]*wanted{}
-				for _, c := range w.children {
-					if c.index < 0 {
-						w.byName[c.name] = c
-					}
-				}
+				w.hash()
 			}
 		}
 		w = next
 	}
 	return w
+}
+
+// hash puts the members of w where their names say.
+func (w *wanted) hash() {
+	size := 4
+	for size < 4*len(w.children) {
+		size *= 2
+	}
+	w.byName = make([][]*wanted, size)
+	for _, c := range w.children {
+		if c.index < 0 {
+			at := hash(c.name) & (size - 1)
+			w.byName[at] = append(w.byName[at], c)
+		}
+	}
+}
+
+// hash is quick rather than good: all that goes through it are names that were
+// set by an operator, compared with those of a message.
+func hash(name string) int {
+	n := len(name)
+	if n == 0 {
+		return 0
+	}
+	return n*37 + int(name[0])*5 + int(name[n/2])*11 + int(name[n-1])*67
 }
 
 // member returns the child of that name, nil when nobody wants it.
@@ -98,7 +116,12 @@ func (w *wanted) member(name []byte, fold bool) *wanted {
 		return nil
 	}
 	if w.byName != nil {
-		return w.byName[string(name)]
+		for _, c := range w.byName[hash(view(name))&(len(w.byName)-1)] {
+			if c.name == string(name) {
+				return c
+			}
+		}
+		return nil
 	}
 	for _, c := range w.children {
 		if c.name == string(name) && c.index < 0 {

@@ -1,9 +1,11 @@
 package routecond_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -168,20 +170,25 @@ func TestDocuments(t *testing.T) {
 		`{"a":1,"b":tru}`:        "U",
 		`{"a":1,"b":"\x"}`:       "U",
 		`{"a":1,"b":"\ud83"}`:    "U",
-		"{\"a\":1,\"b\":\"\n\"}": "U",
-		`{"a":1,"b":-}`:          "U",
-		`{"a":1,"b":1.}`:         "U",
-		`{"a":1,"b":1e}`:         "U",
-		`{'a':1}`:                "U",
-		`{"a" 1}`:                "U",
-		`{a:1}`:                  "U",
-		`{"a":1;"b":1}`:          "U",
-		`{"a":[1,]}`:             "U",
-		`{"a":[1`:                "U",
-		`{"a":[1;2]}`:            "U",
-		``:                       "U",
-		`"a"`:                    "U",
-		`{`:                      "U",
+		"{\"a\":1,\"b\":\"\n\"}": "T", // as the service does
+		`{"b":"` + strings.Repeat("x", 100) + `\"y","a":1}`: "T",
+		`{"b":"` + strings.Repeat("x", 100) + `\","a":1}`:   "U",
+		`{"b":"` + strings.Repeat("x", 33) + `","a":1}`:     "T",
+		`{"a":1,"b":"` + strings.Repeat("x", 100):           "U",
+		`{"a":1,"b":"` + strings.Repeat("x", 31) + `\`:      "U",
+		`{"a":1,"b":-}`:  "U",
+		`{"a":1,"b":1.}`: "U",
+		`{"a":1,"b":1e}`: "U",
+		`{'a':1}`:        "U",
+		`{"a" 1}`:        "U",
+		`{a:1}`:          "U",
+		`{"a":1;"b":1}`:  "U",
+		`{"a":[1,]}`:     "U",
+		`{"a":[1`:        "U",
+		`{"a":[1;2]}`:    "U",
+		``:               "U",
+		`"a"`:            "U",
+		`{`:              "U",
 		`{"a":1,"b":` + strings.Repeat("[", 126) + strings.Repeat("]", 126) + `}`: "T",
 		`{"a":1,"b":` + strings.Repeat("[", 200) + strings.Repeat("]", 200) + `}`: "U",
 		`{"a":1,"b":` + strings.Repeat("[", 1e5) + `}`:                            "U",
@@ -417,7 +424,16 @@ func FuzzBody(f *testing.F) {
 			c.Eval(e)
 		}
 		var doc map[string]any
-		err := json.Unmarshal(body, &doc)
+		plain := slices.Clone(body)
+		for i, c := range plain {
+			if c < ' ' && c != '\n' && c != '\t' && c != '\r' {
+				return // in a string we take it, elsewhere we do not
+			}
+			if bytes.IndexByte([]byte("\n\t\r"), c) >= 0 {
+				plain[i] = ' ' // the same, inside of strings and outside
+			}
+		}
+		err := json.Unmarshal(plain, &doc)
 		if err != nil || doc == nil {
 			if b := all[1].Eval(e); b == routecond.True && err != nil && !strings.Contains(err.Error(), "range") {
 				t.Fatalf("%q is not JSON (%v) but was read", body, err)

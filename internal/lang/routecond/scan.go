@@ -1,6 +1,9 @@
 package routecond
 
 import (
+	"bytes"
+	"encoding/binary"
+	"math/bits"
 	"strconv"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -20,6 +23,8 @@ type scanner struct {
 	values  []value
 	nothing value // of a path that is not there
 	fold    bool  // names of members ignore case
+	touched []int // slots that have, or had, a value, each once
+	marks   []bool
 	scratch []byte
 }
 
@@ -35,13 +40,9 @@ func (s *scanner) document(b []byte, w *wanted) bool {
 }
 
 func (s *scanner) space() {
-	for s.i < len(s.b) {
-		switch s.b[s.i] {
-		case ' ', '\t', '\r', '\n':
-			s.i++
-		default:
-			return
-		}
+	const blanks = 1<<' ' | 1<<'\t' | 1<<'\r' | 1<<'\n'
+	for s.i < len(s.b) && s.b[s.i] <= ' ' && blanks>>s.b[s.i]&1 != 0 {
+		s.i++
 	}
 }
 
@@ -64,7 +65,7 @@ func (s *scanner) value(w *wanted) bool {
 			if escaped {
 				raw = s.unescape(raw)
 			}
-			s.values[w.slot] = value{is: isString, text: view(raw)}
+			s.keep(w, value{is: isString, text: view(raw)})
 		}
 		return ok
 	case 't':
@@ -78,10 +79,23 @@ func (s *scanner) value(w *wanted) bool {
 	}
 }
 
+// keep keeps a value that is wanted.
 func (s *scanner) keep(w *wanted, v value) {
 	if w != nil && w.slot >= 0 {
 		s.values[w.slot] = v
+		if w.slot < len(s.marks) && !s.marks[w.slot] {
+			s.marks[w.slot] = true
+			s.touched = append(s.touched, w.slot)
+		}
 	}
+}
+
+// forget makes all values those of paths that are not there.
+func (s *scanner) forget(values []value) {
+	for _, slot := range s.touched {
+		values[slot], s.marks[slot] = value{is: isMissing}, false
+	}
+	s.touched = s.touched[:0]
 }
 
 func (s *scanner) word(text string, w *wanted, is dynamic) bool {
@@ -177,34 +191,68 @@ func (s *scanner) array(w *wanted) bool {
 	}
 }
 
-// str reads a string and returns what is between its quotes.
+// str reads a string and returns what is between its quotes. Control characters
+// are let through, as the service does.
 func (s *scanner) str() (raw []byte, escaped, ok bool) {
 	start := s.i + 1
-	for i := start; i < len(s.b); i++ {
-		switch c := s.b[i]; {
-		case c == '"':
+	for i := start; ; {
+		if i = s.special(i); i == len(s.b) {
+			return nil, false, false
+		}
+		if s.b[i] == '"' {
 			s.i = i + 1
 			return s.b[start:i], escaped, true
-		case c < 0x20:
+		}
+		escaped = true
+		if i++; i == len(s.b) {
 			return nil, false, false
-		case c == '\\':
-			escaped = true
-			if i++; i == len(s.b) {
+		}
+		switch s.b[i] {
+		case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+			i++
+		case 'u':
+			if len(s.b)-i < 5 || !hexadecimal(view(s.b[i+1:i+5])) {
 				return nil, false, false
 			}
-			switch s.b[i] {
-			case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
-			case 'u':
-				if len(s.b)-i < 5 || !hexadecimal(view(s.b[i+1:i+5])) {
-					return nil, false, false
-				}
-				i += 4
-			default:
-				return nil, false, false
-			}
+			i += 5
+		default:
+			return nil, false, false
 		}
 	}
-	return nil, false, false
+}
+
+// shortString is up to which length strings are looked at word by word; longer
+// ones are worth a call.
+const shortString = 32
+
+// special returns where the next quote or backslash is from i on, the end of the
+// text when there is none.
+func (s *scanner) special(i int) int {
+	for end := i + shortString; i < end; {
+		if i+8 > len(s.b) {
+			for i < len(s.b) && s.b[i] != '"' && s.b[i] != '\\' {
+				i++
+			}
+			return i
+		}
+		const ones, highs = 0x0101010101010101, 0x8080808080808080
+		x := binary.LittleEndian.Uint64(s.b[i:])
+		quote, slash := x^(ones*'"'), x^(ones*'\\')
+		// A byte is zero when the subtraction borrows; what is found above the
+		// first such byte may be wrong.
+		if found := ((quote-ones)&^quote | (slash-ones)&^slash) & highs; found != 0 {
+			return i + bits.TrailingZeros64(found)/8
+		}
+		i += 8
+	}
+	end := bytes.IndexByte(s.b[i:], '"')
+	if end < 0 {
+		end = len(s.b) - i
+	}
+	if slash := bytes.IndexByte(s.b[i:i+end], '\\'); slash >= 0 {
+		return i + slash
+	}
+	return i + end
 }
 
 // unescape returns what a string with escapes means, in scratch space.
@@ -303,7 +351,7 @@ func (s *scanner) number(w *wanted) bool {
 		// Out of range it is infinite, as it should be.
 		v.number, _ = strconv.ParseFloat(view(s.b[start:s.i]), 64)
 	}
-	s.values[w.slot] = v
+	s.keep(w, v)
 	return true
 }
 

@@ -41,6 +41,7 @@ type Condition struct {
 	constant Bool
 	fixed    bool
 	twin     bool
+	parts    []part // it is true when one of them is
 }
 
 // Eval returns the outcome over the message that e was reset to. E must be an
@@ -79,6 +80,10 @@ func (s *Set) Compile(text string, o Options) (*Condition, error) {
 		return nil, c.errs
 	}
 	out := &Condition{eval: final(x), twin: c.twin}
+	out.parts = []part{{eval: out.eval}}
+	if x.typ == typeBool {
+		out.parts = x.alternatives()
+	}
 	if x.constant {
 		out.constant, out.fixed = out.eval(nil), true
 	}
@@ -163,6 +168,7 @@ type Evaluator struct {
 	shadows bool
 	round   uint32
 	names   []found
+	looked  bool // for a property, since the last Reset to nil
 	body    []value
 	read    bool // the body was looked at
 	usable  bool // and is a JSON object that conditions may read
@@ -195,8 +201,11 @@ func (e *Evaluator) Reset(m Message) {
 	e.scan.b = nil
 	if m == nil {
 		// What was found points into the message.
-		clear(e.names)
-		clear(e.body)
+		if e.looked {
+			clear(e.names)
+			e.looked = false
+		}
+		e.scan.forget(e.body)
 		clear(e.twin)
 		for _, b := range []*[]byte{&e.scan.scratch, &e.decoded, &e.made} {
 			if cap(*b) > maxKept {
@@ -214,12 +223,16 @@ func (e *Evaluator) Reset(m Message) {
 	if n := len(e.set.lookup); len(e.names) < n {
 		e.names = append(e.names, make([]found, n-len(e.names))...)
 	}
+	for len(e.body) < len(e.set.bodies) {
+		e.body, e.scan.marks = append(e.body, value{is: isMissing}), append(e.scan.marks, false)
+	}
 }
 
 // property returns the value of a property.
 func (e *Evaluator) property(slot int) text {
 	f := &e.names[slot]
 	if f.round != e.round {
+		e.looked = true
 		f.round, f.text = e.round, e.find(&e.set.lookup[slot])
 	}
 	return f.text
@@ -249,14 +262,20 @@ func (e *Evaluator) find(l *lookup) text {
 
 // path returns the value of a path of the body.
 func (e *Evaluator) path(slot int) *value {
+	if !e.look() {
+		return &nowhere
+	}
+	return &e.body[slot]
+}
+
+// look reads the body if that was not done, and reports whether it is one that
+// conditions may read.
+func (e *Evaluator) look() bool {
 	if !e.read {
 		e.read = true
 		e.usable = e.readBody()
 	}
-	if !e.usable {
-		return &nowhere
-	}
-	return &e.body[slot]
+	return e.usable
 }
 
 // nowhere is the value of every path of a body that cannot be read.
@@ -264,13 +283,13 @@ var nowhere value
 
 func (e *Evaluator) readBody() bool {
 	t, _ := e.msg.System("contenttype")
-	if !strings.EqualFold(t, "application/json") {
+	if t != "application/json" && !strings.EqualFold(t, "application/json") {
 		return false
 	}
 	encoding, _ := e.msg.System("contentencoding")
 	body := e.msg.Body()
 	switch {
-	case strings.EqualFold(encoding, "utf-8"):
+	case encoding == "utf-8" || strings.EqualFold(encoding, "utf-8"):
 	case strings.EqualFold(encoding, "utf-16"):
 		e.decoded = decode(e.decoded[:0], body, "utf-16")
 		body = e.decoded
@@ -280,14 +299,9 @@ func (e *Evaluator) readBody() bool {
 	default:
 		return false
 	}
-	if n := len(e.set.bodies); len(e.body) < n {
-		e.body = make([]value, n)
-	}
 	s := &e.scan
 	s.values, s.nothing, s.fold = e.body, value{is: isMissing}, false
-	for i := range e.body {
-		e.body[i] = s.nothing
-	}
+	s.forget(e.body) // of the last message
 	return s.document(body, e.set.body)
 }
 
@@ -310,7 +324,9 @@ func (e *Evaluator) readTwin() {
 		return
 	}
 	s := &e.scan
-	s.values, s.nothing, s.fold = e.twin, value{}, true
+	marks := s.marks // of the body
+	s.values, s.nothing, s.fold, s.marks = e.twin, value{}, true, nil
+	defer func() { s.marks = marks }()
 	properties := e.set.twin.child("properties")
 	for _, section := range []struct {
 		w   *wanted
