@@ -2,8 +2,11 @@ package deploy
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -151,7 +154,12 @@ func sameContent(op string, old, c *Configuration) error {
 	if err != nil {
 		return err
 	}
-	if string(text) != string(old.Content) {
+	// By value: clients write numbers that they have read in other forms.
+	var was, is any
+	if err := errors.Join(json.Unmarshal(old.Content, &was), json.Unmarshal(text, &is)); err != nil {
+		return badContent("content", "%v", err)
+	}
+	if !reflect.DeepEqual(was, is) {
 		return causeway.Errorf(causeway.CannotModifyImmutableConfigurationContent, op,
 			"the content of configuration %q cannot be changed; create another configuration, of a higher priority, with the new content", c.ID)
 	}

@@ -128,7 +128,7 @@ func TestChange(t *testing.T) {
 		fails("once more", err, causeway.ConfigurationAlreadyExists)
 
 		next := c
-		next.Priority, next.Labels, next.Content = 8, nil, raw(`{"deviceContent":{"properties.desired.a":1.50}}`)
+		next.Priority, next.Labels, next.Content = 8, nil, raw(`{"modulesContent":null,"deviceContent":{"properties.desired.a":1.5e0}}`)
 		_, err = put(next, "other")
 		fails("another etag", err, causeway.PreconditionFailed)
 		changed, err := put(next, c.ETag)
