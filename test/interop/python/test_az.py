@@ -413,13 +413,25 @@ class Configurations(Case):
         self.applied(name, 1)
         agent = OWNER.twin_show(d, "$edgeAgent")["properties"]["desired"]
         self.assertEqual(list(agent["modules"]), ["two"])
+        # deployment create --layered
+        layer = {
+            "$edgeAgent": {"properties.desired.modules.three": edge_module("three")},
+            "two": {"properties.desired.interval": 6},
+        }
+        layered = self.make({"modules_content": layer}, target_condition=f"tags.run = '{tag}'", priority=2)
+        self.applied(layered, 1)
+        agent = OWNER.twin_show(d, "$edgeAgent")["properties"]["desired"]
+        self.assertEqual(sorted(agent["modules"]), ["three", "two"])
+        self.assertEqual(OWNER.twin_show(d, "two")["properties"]["desired"]["interval"], 6)
         self.assertIn(name, [c["id"] for c in OWNER.configuration_list() if c["content"].get("modulesContent") is not None])
 
 
+def edge_module(name):
+    settings = {"image": name, "createOptions": "{}"}
+    return {"version": "1.0", "type": "docker", "status": "running", "restartPolicy": "always", "settings": settings}
+
+
 def edge_modules(name):
-    module = {
-        "version": "1.0", "type": "docker", "status": "running", "restartPolicy": "always", "settings": {"image": name, "createOptions": "{}"},
-    }
     system = {"type": "docker", "settings": {"image": "agent", "createOptions": "{}"}}
     return {
         "$edgeAgent": {
@@ -427,7 +439,7 @@ def edge_modules(name):
                 "schemaVersion": "1.1",
                 "runtime": {"type": "docker", "settings": {"minDockerVersion": "v1.25"}},
                 "systemModules": {"edgeAgent": system, "edgeHub": {**system, "status": "running", "restartPolicy": "always"}},
-                "modules": {name: module},
+                "modules": {name: edge_module(name)},
             }
         },
         "$edgeHub": {
