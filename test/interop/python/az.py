@@ -283,7 +283,10 @@ class Az:
 
     def device_export(self, container, include_keys=True):
         job = models.JobProperties(
-            type="export", output_blob_container_uri=container, exclude_keys_in_export=not include_keys, storage_authentication_type="keyBased"
+            type="export",
+            output_blob_container_uri=container,
+            exclude_keys_in_export=not include_keys,
+            storage_authentication_type="keyBased",
         )
         return self.sdk.jobs.create_import_export_job(job)
 

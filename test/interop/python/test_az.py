@@ -225,7 +225,8 @@ class Commands(Case):
         OWNER.c2d_send(d, "größe", properties={"k": "v"}, message_id="m1", correlation_id="c1", user_id=b"u1", content_type="text/plain")
         got = OWNER.c2d_receive(d)
         self.assertEqual((got["data"], got["app"]), ("größe", {"k": "v"}))
-        for name, want in {"messageid": "m1", "correlationid": "c1", "userid": "u1", "deliverycount": "0", "to": f"/devices/{d}/messages/devicebound"}.items():
+        system = {"messageid": "m1", "correlationid": "c1", "userid": "u1", "deliverycount": "0", "to": f"/devices/{d}/messages/devicebound"}
+        for name, want in system.items():
             self.assertEqual(got["system"]["iothub-" + name].lower(), want.lower(), name)
         self.assertEqual(OWNER.c2d_settle(d, got["etag"], "abandon"), 204)
         got = OWNER.c2d_receive(d, lock_timeout=30)
@@ -283,7 +284,7 @@ class Queries(Case):
         self.assertEqual({t["deviceId"] for t in OWNER.query(f"select * from devices {where}")}, {one, two, edge})
         self.assertEqual(len(OWNER.query(f"select * from devices {where}", top=2)), 2)
         self.assertEqual(OWNER.query(f"select count() as n from devices {where}"), [{"n": 3}])
-        self.assertEqual([t["deviceId"] for t in OWNER.query(f"select deviceId from devices {where} and capabilities.iotEdge = true")], [edge])
+        self.assertEqual(OWNER.query(f"select deviceId from devices {where} and capabilities.iotEdge = true"), [{"deviceId": edge}])
         OWNER.module_create(one, "m")
         self.assertEqual([m["moduleId"] for m in OWNER.query(f"select * from devices.modules where devices.deviceId = '{one}'")], ["m"])
         self.status(400, OWNER.query, "select from devices")
@@ -399,7 +400,8 @@ class Configurations(Case):
     def test_module_configuration(self):
         d = self.device()
         OWNER.module_create(d, "m")
-        name = self.make({"module_content": {"properties.desired.a": 1}}, target_condition=f"from devices.modules where devices.deviceId = '{d}'")
+        where = f"from devices.modules where devices.deviceId = '{d}'"
+        name = self.make({"module_content": {"properties.desired.a": 1}}, target_condition=where)
         self.applied(name, 1)
         self.assertEqual(OWNER.twin_show(d, "m")["properties"]["desired"]["a"], 1)
 
