@@ -102,10 +102,10 @@ func (s dpsStore) PutEnrollment(ctx context.Context, service string, e dps.Enrol
 // mayReplace checks what a record is to take the place of: old is its etag, ""
 // when there is none.
 func mayReplace(what, id, old, match string) error {
-	switch {
-	case match == "*" || match == old:
+	switch match {
+	case "*", old:
 		return nil
-	case match == "":
+	case "":
 		return causeway.Errorf(dps.CodeConflict, "sqlite", "the %s %q exists already", what, id)
 	}
 	return causeway.Errorf(dps.CodePrecondition, "sqlite", "the %s %q has changed since it was read, or is gone; read it again", what, id)
