@@ -41,6 +41,9 @@ func (s *Service) Register(ctx context.Context, r causeway.Registration) (causew
 	switch {
 	case causeway.CodeOf(err) == CodeNotFound:
 		reg, match = Registration{ID: r.ID, Created: now}, ""
+		if !p.Group {
+			reg.ID = p.Enrollment.ID // as the enrollment spells it
+		}
 	case err != nil:
 		return causeway.Operation{}, err
 	case reg.Status == Assigning:

@@ -1,0 +1,130 @@
+package dps
+
+import (
+	"net/url"
+	"strings"
+
+	"github.com/causeway-iot/causeway/internal/cloud/dps"
+)
+
+// route is one operation. Literal segments are matched without case, since clients
+// spell enrollmentGroups in two ways; {name} matches any one segment, decoded
+// once.
+type route struct {
+	name    string // operationId in api/openapi/dps.yaml
+	method  string
+	pattern string
+	right   dps.Rights // of a back end; 0 for the API of devices
+	group   bool       // about enrollment groups
+	handle  func(*handler, *call) (reply, error)
+}
+
+const (
+	mayReadEnrollments  = dps.EnrollmentRead
+	mayWriteEnrollments = dps.EnrollmentWrite
+)
+
+var routes = []route{
+	{name: "getEnrollment", method: "GET", pattern: "/enrollments/{id}", right: mayReadEnrollments, handle: (*handler).getEnrollment},
+	{name: "putEnrollment", method: "PUT", pattern: "/enrollments/{id}", right: mayWriteEnrollments, handle: (*handler).putEnrollment},
+	{name: "deleteEnrollment", method: "DELETE", pattern: "/enrollments/{id}", right: mayWriteEnrollments, handle: (*handler).deleteEnrollment},
+	{name: "queryEnrollments", method: "POST", pattern: "/enrollments/query", right: mayReadEnrollments, handle: (*handler).queryEnrollments},
+	{name: "bulkEnrollments", method: "POST", pattern: "/enrollments", right: mayWriteEnrollments, handle: (*handler).bulk},
+	{name: "getEnrollmentAttestation", method: "POST", pattern: "/enrollments/{id}/attestationmechanism", right: mayWriteEnrollments, handle: (*handler).attestation},
+
+	{name: "getGroup", method: "GET", pattern: "/enrollmentGroups/{id}", right: mayReadEnrollments, group: true, handle: (*handler).getEnrollment},
+	{name: "putGroup", method: "PUT", pattern: "/enrollmentGroups/{id}", right: mayWriteEnrollments, group: true, handle: (*handler).putEnrollment},
+	{name: "deleteGroup", method: "DELETE", pattern: "/enrollmentGroups/{id}", right: mayWriteEnrollments, group: true, handle: (*handler).deleteEnrollment},
+	{name: "queryGroups", method: "POST", pattern: "/enrollmentGroups/query", right: mayReadEnrollments, group: true, handle: (*handler).queryEnrollments},
+	{name: "bulkGroups", method: "POST", pattern: "/enrollmentGroups", right: mayWriteEnrollments, group: true, handle: (*handler).bulk},
+	{name: "getGroupAttestation", method: "POST", pattern: "/enrollmentGroups/{id}/attestationmechanism", right: mayWriteEnrollments, group: true, handle: (*handler).attestation},
+
+	{name: "getRegistration", method: "GET", pattern: "/registrations/{id}", right: dps.RegistrationStatusRead, handle: (*handler).getRegistration},
+	{name: "deleteRegistration", method: "DELETE", pattern: "/registrations/{id}", right: dps.RegistrationStatusWrite, handle: (*handler).deleteRegistration},
+	{name: "queryRegistrations", method: "POST", pattern: "/registrations/{id}/query", right: dps.RegistrationStatusRead, handle: (*handler).queryRegistrations},
+
+	// After those of back ends: an id scope may be anything.
+	{name: "register", method: "PUT", pattern: "/{scope}/registrations/{id}/register", handle: (*handler).register},
+	{name: "getOperation", method: "GET", pattern: "/{scope}/registrations/{id}/operations/{operation}", handle: (*handler).lookup},
+	{name: "getDeviceRegistration", method: "POST", pattern: "/{scope}/registrations/{id}", handle: (*handler).status},
+}
+
+// patterns holds the segments of every route's pattern.
+var patterns = func() [][]string {
+	p := make([][]string, len(routes))
+	for i := range routes {
+		p[i] = strings.Split(routes[i].pattern[1:], "/")
+	}
+	return p
+}()
+
+// params are the decoded variable segments of a path.
+type params struct{ scope, id, operation string }
+
+// match finds the route of a request. When a path is known but not with this
+// method, r is nil and allow lists the methods it has. A literal segment counts
+// for more than a variable one.
+func match(method string, u *url.URL) (r *route, p params, allow []string) {
+	segments, ok := split(u)
+	if !ok {
+		return nil, p, nil
+	}
+	for i := range routes {
+		q, ok := matchPattern(patterns[i], segments)
+		if !ok {
+			continue
+		}
+		if routes[i].method == method {
+			return &routes[i], q, nil
+		}
+		allow = append(allow, routes[i].method)
+	}
+	return nil, p, allow
+}
+
+// maxSegments is one more than the longest pattern has.
+const maxSegments = 6
+
+// split takes the path apart at its real slashes and decodes each segment once.
+// One trailing slash is ignored.
+func split(u *url.URL) ([]string, bool) {
+	path := strings.TrimSuffix(strings.TrimPrefix(u.EscapedPath(), "/"), "/")
+	segments := strings.SplitN(path, "/", maxSegments)
+	for i, s := range segments {
+		d, err := url.PathUnescape(s)
+		if err != nil || d == "" {
+			return nil, false
+		}
+		segments[i] = d
+	}
+	return segments, true
+}
+
+func matchPattern(pattern, segments []string) (p params, ok bool) {
+	if len(pattern) != len(segments) {
+		return p, false
+	}
+	for i, want := range pattern {
+		switch want {
+		case "{scope}":
+			p.scope = segments[i]
+		case "{id}":
+			p.id = segments[i]
+		case "{operation}":
+			p.operation = segments[i]
+		default:
+			if !strings.EqualFold(want, segments[i]) {
+				return p, false
+			}
+		}
+	}
+	return p, true
+}
+
+// label names a route in metrics; nil is everything unknown.
+func (r *route) label() string {
+	if r == nil {
+		return "unknown"
+	}
+	return r.name
+}

@@ -1,0 +1,110 @@
+package dpsjson_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/internal/wire/dpsjson"
+)
+
+func TestParse(t *testing.T) {
+	for text, want := range map[string]dpsjson.Request{
+		"": {}, " ": {}, "{}": {}, `{"registrationId":"a","x":1}`: {ID: "a"},
+		`{"payload":{"a": 1}}`: {Payload: []byte(`{"a": 1}`)}, `{"payload":"text"}`: {Payload: []byte(`"text"`)},
+		`{"tpm":{"endorsementKey":"AAE=","storageRootKey":"Ag=="},"csr":"Aw=="}`: {EndorsementKey: []byte{0, 1}, StorageRootKey: []byte{2}, CSR: []byte{3}},
+	} {
+		got, err := dpsjson.Parse([]byte(text))
+		if err != nil || got.ID != want.ID || !bytes.Equal(got.Payload, want.Payload) || !bytes.Equal(got.EndorsementKey, want.EndorsementKey) ||
+			!bytes.Equal(got.StorageRootKey, want.StorageRootKey) || !bytes.Equal(got.CSR, want.CSR) {
+			t.Errorf("%s: %+v, %v", text, got, err)
+		}
+	}
+	for text, want := range map[string]string{
+		"[]": "JSON object", "null": "JSON object", "7": "JSON object", "{": "JSON object", `{"registrationId":7}`: "JSON object", "\xff{}": "UTF-8",
+		`{"tpm":{"endorsementKey":"?"}}`: "tpm.endorsementKey", `{"csr":"?"}`: "csr", strings.Repeat(" ", dpsjson.MaxRequest+1): "at most",
+	} {
+		if _, err := dpsjson.Parse([]byte(text)); causeway.CodeOf(err) != causeway.GenericBadRequest || !strings.Contains(causeway.MessageOf(err), want) {
+			t.Errorf("%.40q: %v, want it to speak of %q", text, err, want)
+		}
+	}
+	r := dpsjson.Request{ID: "Dev"}
+	if err := errors.Join(r.Check("dev"), (&dpsjson.Request{}).Check("x")); err != nil {
+		t.Error(err)
+	}
+	if err := r.Check("other"); causeway.CodeOf(err) != causeway.GenericBadRequest {
+		t.Error(err)
+	}
+}
+
+func TestOperation(t *testing.T) {
+	at := time.Date(2024, 5, 1, 8, 0, 0, 123456700, time.UTC)
+	op := causeway.Operation{
+		ID: "5.ab.c", Registration: "r1", Status: "assigned", Substatus: "initialAssignment", Hub: "h", Device: "d", Attestation: "symmetricKey",
+		Group: "g", ETag: "e", Created: at, Updated: at, Payload: []byte(`{"p":1}`),
+	}
+	const final = `"registrationId":"r1","createdDateTimeUtc":"2024-05-01T08:00:00.1234567Z","assignedHub":"h","deviceId":"d","status":"assigned","substatus":"initialAssignment","lastUpdatedDateTimeUtc":"2024-05-01T08:00:00.1234567Z","etag":"e","payload":{"p":1}}`
+	for name, c := range map[string]struct {
+		change func(*causeway.Operation)
+		status int
+		want   string
+	}{
+		"key of a group": {func(*causeway.Operation) {}, 200, `{"operationId":"5.ab.c","status":"assigned","registrationState":{"symmetricKey":{"enrollmentGroupId":"g"},` + final + `}`},
+		"certificate":    {func(o *causeway.Operation) { o.Attestation, o.Group = "x509", "" }, 200, `{"operationId":"5.ab.c","status":"assigned","registrationState":{"x509":{},` + final + `}`},
+		"TPM":            {func(o *causeway.Operation) { o.Attestation, o.AuthenticationKey = "tpm", []byte{1} }, 200, `{"operationId":"5.ab.c","status":"assigned","registrationState":{"tpm":{"authenticationKey":"AQ=="},` + final + `}`},
+		"under way":      {func(o *causeway.Operation) { o.Status = "assigning" }, 202, `{"operationId":"5.ab.c","status":"assigning","registrationState":{"registrationId":"r1","status":"assigning"}}`},
+		"failed": {func(o *causeway.Operation) {
+			*o = causeway.Operation{ID: "5", Registration: "r", Status: "failed", Code: 400207, Message: "why", Updated: at}
+		}, 200, `{"operationId":"5","status":"failed","registrationState":{"registrationId":"r","status":"failed","errorCode":400207,"errorMessage":"why","lastUpdatedDateTimeUtc":"2024-05-01T08:00:00.1234567Z"}}`},
+		"disabled": {func(o *causeway.Operation) { *o = causeway.Operation{ID: "5", Registration: "r", Status: "disabled"} }, 200, `{"operationId":"5","status":"disabled","registrationState":{"registrationId":"r","status":"disabled","errorCode":403000,"errorMessage":"the registration is disabled"}}`},
+	} {
+		o := op
+		c.change(&o)
+		b, err := dpsjson.Operation(&o)
+		if err != nil || string(b) != c.want || dpsjson.Status(&o) != c.status {
+			t.Errorf("%s: %d, %v\n got %s\nwant %s", name, dpsjson.Status(&o), err, b, c.want)
+		}
+		s, err := dpsjson.State(&o)
+		if err != nil || !strings.Contains(string(b), `"registrationState":`+string(s)) {
+			t.Errorf("%s: state %s, %v", name, s, err)
+		}
+	}
+}
+
+func TestErrors(t *testing.T) {
+	for _, c := range []struct {
+		err    error
+		status int
+		want   string
+	}{
+		{causeway.Errorf(401002, "x", "Unauthorized"), 401, `{"errorCode":401002,"trackingId":"t","message":"Unauthorized","info":{},"timestampUtc":"`},
+		{errors.New("secret"), 500, `{"errorCode":500001,"trackingId":"t","message":"internal error","info":{},`},
+	} {
+		status, b := dpsjson.Error(c.err, "t")
+		if status != c.status || !strings.HasPrefix(string(b), c.want) || !json.Valid(b) {
+			t.Errorf("%v: %d %s", c.err, status, b)
+		}
+	}
+	if _, b := dpsjson.Error(errors.New("x"), ""); strings.Contains(string(b), `"trackingId":""`) {
+		t.Errorf("%s", b)
+	}
+	b := dpsjson.Challenge(causeway.TPMChallenge{AuthenticationKey: []byte{1, 2}, KeyName: "registration"})
+	var got map[string]any
+	if err := json.Unmarshal(b, &got); err != nil || got["authenticationKey"] != "AQI=" || got["keyName"] != "registration" || got["status"] != nil {
+		t.Errorf("%s, %v", b, err)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(`{"registrationId":"a","payload":{},"tpm":{"endorsementKey":"AAE=","storageRootKey":"Ag=="},"csr":"Aw=="}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r, err := dpsjson.Parse(b)
+		if err == nil && len(r.Payload) > 0 && !json.Valid(r.Payload) {
+			t.Errorf("%q has the payload %q", b, r.Payload)
+		}
+	})
+}
