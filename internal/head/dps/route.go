@@ -11,7 +11,7 @@ import (
 // spell enrollmentGroups in two ways; {name} matches any one segment, decoded
 // once.
 type route struct {
-	name    string // operationId in api/openapi/dps.yaml
+	name    string // in metrics and the log
 	method  string
 	pattern string
 	right   dps.Rights // of a back end; 0 for the API of devices

@@ -2,8 +2,8 @@
 // Service: the one of devices, which register and ask for the outcome, and the one
 // of back ends, which manage enrollments and see registrations.
 //
-// It translates and knows the quirks of the wire; what it answers is described in
-// api/openapi/dps.yaml.
+// It translates and knows the quirks of the wire, and no rule of the domain behind
+// it.
 package dps
 
 import (
