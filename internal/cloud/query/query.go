@@ -223,6 +223,7 @@ func (s *Service) aggregate(ctx context.Context, hub string, plan *hubquery.Plan
 		return groups.Rows(), nil
 	}
 	scan := s.newScan(hub, plan.Condition(), plan.References())
+	scan.long = true
 	err := scan.run(ctx, causeway.Identity{}, func(r *Row) error { return groups.Add(r) })
 	switch {
 	case errors.Is(err, hubquery.ErrTooManyGroups):

@@ -18,6 +18,7 @@ type scan struct {
 	queued  bool              // whether the depths of queues are asked for
 	need    registry.Parts    // what the condition, and who gets the rows, read
 	whole   bool              // who gets the rows reads all of them
+	long    bool              // there is no early end
 	reached causeway.Identity // the last row looked at
 	looked  int               // rows looked at
 	stop    func() bool       // asked before every row; true ends the scan as errEnough does
@@ -101,7 +102,7 @@ func (c *scan) run(ctx context.Context, after causeway.Identity, each func(r *Ro
 	}
 	sel := registry.Selection{
 		Hub: c.hub, Modules: c.cond.Collection() == hubquery.Modules, After: after,
-		Where: c.cond.Conjuncts(), Need: c.need, Whole: c.whole,
+		Where: c.cond.Conjuncts(), Need: c.need, Whole: c.whole, Long: c.long || !c.cond.All(),
 	}
 	if c.whole && c.cond.All() {
 		sel.Need = registry.AllParts // of every row; nothing to look at first

@@ -46,6 +46,10 @@ type Selection struct {
 	Need  Parts                // what Keep and, unless Whole is set, each reads
 	Keep  func(r *Record) bool // whether the record is meant; nil keeps all
 	Whole bool                 // each reads all of the records that Keep keeps
+
+	// Long says that many records are likely to be looked at, unless Where finds
+	// them. A store lets fewer of those run at once than of others.
+	Long bool
 }
 
 // Query calls each with the records of a selection, devices in the byte order of

@@ -57,6 +57,17 @@ func bestAccess(c *conn, sel *registry.Selection) (access, error) {
 	return best, nil
 }
 
+// indexed reports whether there is a way to the records of a selection other
+// than through all of them.
+func indexed(sel *registry.Selection) bool {
+	for i := range sel.Where {
+		if _, ok := conjunctAccess(sel, &sel.Where[i]); ok {
+			return true
+		}
+	}
+	return sel.IDs != nil
+}
+
 // isMinority reports whether less than half of the devices of a hub are
 // enabled, or disabled.
 func isMinority(c *conn, hub string, enabled bool) (few bool, err error) {

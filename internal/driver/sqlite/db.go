@@ -38,6 +38,7 @@ type DB struct {
 	maxIdentities int
 	readers       readers
 	queries       chan struct{} // full while as many queries run as may
+	scans         chan struct{} // of those the ones that look at everything
 	writer        writer
 	closeOnce     sync.Once
 	closeErr      error
@@ -87,6 +88,7 @@ func Open(ctx context.Context, path string, o Options) (*DB, error) {
 		maxIdentities: o.MaxIdentities,
 		readers:       newReaders(path, min(o.Readers, maxReaders)),
 		queries:       make(chan struct{}, max(min(o.Readers, maxReaders)-1, 1)),
+		scans:         make(chan struct{}, max(min(o.Readers, maxReaders)-2, 1)),
 		writer: writer{
 			conn:    c,
 			queue:   make(chan *change, maxQueue),

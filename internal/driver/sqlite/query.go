@@ -16,14 +16,21 @@ func itoa(n int) string { return strconv.Itoa(n) }
 
 // Query implements [registry.Store]. It takes the way that finds the fewest
 // records, reads of them what Keep needs, and of those that are kept the rest.
-// A few queries run at once; others wait, so that there always is a connection
-// for those who read one record.
+// A few queries run at once and others wait, so that there always is a
+// connection for those who read one record; and of those few not all may be ones
+// that look at everything, so that quick ones do not wait for long ones.
 func (s registryStore) Query(ctx context.Context, sel registry.Selection, each func(r *registry.Record) error) error {
-	select {
-	case s.db.queries <- struct{}{}:
-		defer func() { <-s.db.queries }()
-	case <-ctx.Done():
-		return ctx.Err()
+	slots := []chan struct{}{s.db.queries}
+	if sel.Long && !indexed(&sel) {
+		slots = []chan struct{}{s.db.scans, s.db.queries} // who waits for the first holds none of the second
+	}
+	for _, slot := range slots {
+		select {
+		case slot <- struct{}{}:
+			defer func() { <-slot }()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 	var stopped error // what Keep or each said: not an error of the database
 	_, err := read(ctx, s.db, "Query", func(c *conn) (struct{}, error) {
