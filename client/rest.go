@@ -171,7 +171,9 @@ func busy(err error, attempt int, h http.Header) (time.Duration, bool) {
 	pause := time.Duration(1<<attempt) * 50 * time.Millisecond
 	pause += rand.N(pause)
 	if n, err := strconv.Atoi(h.Get("Retry-After")); err == nil && n >= 0 {
-		pause = time.Duration(n) * time.Second
+		if pause = time.Duration(min(n, 1<<20)) * time.Second; pause > maxPause {
+			return 0, false // to try again before that is of no use
+		}
 	}
 	return min(pause, maxPause), true
 }

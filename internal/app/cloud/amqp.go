@@ -17,7 +17,7 @@ import (
 // share their planes: who reads which partition is known once.
 func (c *Cloud) amqpHeads(hub causeway.Hub) (port, ws *amqp.Server) {
 	back := &service.Plane{
-		Registry: c.registry, Commands: c.commands, Outbox: c.outbox,
+		Registry: c.registry, Commands: limitedSends{c.commands, c.set}, Outbox: c.outbox,
 		Log: c.log, Metrics: obs.NewHead(c.reg, "service"),
 	}
 	readers := &events.Plane{

@@ -236,7 +236,7 @@ func (c *Cloud) openHubs(ctx context.Context) error {
 			if len(hosts) == 0 {
 				hosts = []string{h.Name}
 			}
-			if _, err := c.directory.Create(ctx, h.Name, hosts, directory.CreateOptions{Partitions: h.Partitions}); err != nil {
+			if _, err := c.directory.Create(ctx, h.Name, hosts, directory.CreateOptions{Partitions: h.Partitions, Settings: hubSettings(h)}); err != nil {
 				return fmt.Errorf("create hub %s: %w", h.Name, err)
 			}
 		}

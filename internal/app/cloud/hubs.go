@@ -23,6 +23,7 @@ import (
 	"github.com/causeway-iot/causeway/internal/cloud/outbox"
 	"github.com/causeway-iot/causeway/internal/cloud/registry"
 	"github.com/causeway-iot/causeway/internal/cloud/upload"
+	"github.com/causeway-iot/causeway/internal/core/quota"
 	"github.com/causeway-iot/causeway/internal/core/routing"
 	"github.com/causeway-iot/causeway/internal/driver/dirblob"
 	"github.com/causeway-iot/causeway/internal/driver/seglog"
@@ -105,6 +106,9 @@ func (h *hubs) start(d directory.Hub) error {
 	r.hub, err = cloudhub.New(cloudhub.Options{
 		Hub: d, Registry: h.registry, Commands: h.commands, Events: r.events,
 		Endpoints: h.endpoints, Snapshot: time.Duration(h.events.ConnectionSnapshot),
+		Limiter: quota.New(quota.Options{
+			Hub: d.Name, Store: dailyFiles{h.dir}, Metrics: quota.NewMetrics(r.metrics, d.Name), Log: h.log,
+		}),
 		Metrics: obs.NewHub(r.metrics, d.Name), Log: h.log,
 	})
 	if err != nil {
@@ -276,6 +280,7 @@ func notCanceled(err error) error {
 func (r *running) stop() error {
 	r.cancel()
 	err := notCanceled(<-r.done)
+	r.hub.Limiter().Close()
 	err = errors.Join(err, r.blobs.Close(), r.events.Close())
 	r.metrics.release()
 	return err

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/net/netutil"
 
 	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/internal/core/quota"
 	"github.com/causeway-iot/causeway/internal/head/admin"
 	"github.com/causeway-iot/causeway/internal/head/blob"
 	devicehttp "github.com/causeway-iot/causeway/internal/head/http"
@@ -48,7 +49,7 @@ func (c *Cloud) Run(ctx context.Context) error {
 
 	ws := wsnet.New(wsnet.Options{Log: c.log})
 	adminHead := c.adminHead()
-	hub := guard.Trace(guard.Meter(c.set, guard.NewMetrics(c.reg)), c.tracer)
+	hub := guard.Trace(guard.Meter(guard.Throttle(c.set, c.set.Limiter), guard.NewMetrics(c.reg)), c.tracer)
 	web := c.webServer(hub, ws, adminHead)
 	mqttHead := &mqtt.Server{
 		Hub: hub, Sessions: c.db.Sessions(), Log: c.log, Metrics: obs.NewHead(c.reg, "mqtt"),
@@ -176,6 +177,13 @@ func (c *Cloud) adminHead() *admin.Server {
 	return &admin.Server{
 		Directory: hubDirectory{c.directory, c.hubs}, Registry: c.registry, Health: c.health, Gatherer: c.reg,
 		HubLog: c.hubLog, SignBlob: c.signBlob,
+		Limiter: func(hub string) *quota.Limiter {
+			h, ok := c.set.ByName(hub)
+			if !ok {
+				return nil
+			}
+			return h.Limiter()
+		},
 		Metrics: obs.NewHead(c.reg, "admin"), Log: c.log,
 		Info:      admin.Info{Version: c.o.Version, Started: c.began},
 		Addresses: c.adminAddresses, Token: causeway.Secret(c.token),
@@ -207,7 +215,7 @@ func (c *Cloud) webServer(hub causeway.Hub, ws *wsnet.Handler, a *admin.Server) 
 		Metrics: obs.NewHead(c.reg, "https"), Tracer: c.tracer,
 	}
 	devices := &devicehttp.Server{
-		Hub: hub, Commands: c.commands, Uploads: c.uploads, Log: c.log, Metrics: obs.NewHead(c.reg, "http"), Tracer: c.tracer,
+		Hub: hub, Commands: limitedReceives{c.commands, c.set}, Uploads: limitedUploads{c.uploads, c.set}, Log: c.log, Metrics: obs.NewHead(c.reg, "http"), Tracer: c.tracer,
 		Fallback: service.Handler(),
 	}
 	api, adm, files := devices.Handler(), a.Handler(), c.blobHead()

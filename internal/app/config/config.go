@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/internal/core/quota"
 )
 
 //go:embed example.yaml
@@ -68,6 +69,8 @@ type Hub struct {
 	// Routing replaces the routing of the hub at every start; nil leaves it
 	// alone.
 	Routing *Routing `yaml:"routing"`
+	Quota   string   `yaml:"quota"` // edition whose limits it has; "" = none
+	Units   int      `yaml:"units"` // of the edition; 0 = 1
 }
 
 // Log is how the cloud writes its log.
@@ -172,6 +175,11 @@ func (c *Config) Validate() error {
 			bad("hubs[%d].name: %q is there twice", i, h.Name)
 		case h.Partitions < 0 || h.Partitions > causeway.MaxPartitions:
 			bad("hubs[%d].partitions: %d is not within 1 and %d", i, h.Partitions, causeway.MaxPartitions)
+		}
+		if h.Quota == "" && h.Units != 0 {
+			bad("hubs[%d].units: there is no edition to have units; set quota, e.g. standard-s1", i)
+		} else if _, err := (&quota.Settings{Preset: h.Quota, Units: h.Units}).Limits(); err != nil {
+			bad("hubs[%d].quota: %s", i, causeway.MessageOf(err))
 		}
 		seen[h.Name] = true
 	}

@@ -43,7 +43,7 @@ func TestExampleUncommented(t *testing.T) {
 		}
 	}
 	hubs := text[strings.Index(text, "hubs: []"):]
-	for _, key := range []string{"name:", "hosts:", "partitions:", "routing:", "routes:", "source:", "condition:", "endpointNames:", "isEnabled:", "fallbackRoute:", "enrichments:", "key:", "value:", "endpoints:"} {
+	for _, key := range []string{"name:", "hosts:", "partitions:", "quota:", "units:", "routing:", "routes:", "source:", "condition:", "endpointNames:", "isEnabled:", "fallbackRoute:", "enrichments:", "key:", "value:", "endpoints:"} {
 		if !strings.Contains(hubs, key) {
 			t.Errorf("the example does not mention %s of a hub", key)
 		}
@@ -159,6 +159,8 @@ func TestValidate(t *testing.T) {
 		{`hubs[0].name: "A" is not a host label`, func(c *config.Config) { c.Hubs = []config.Hub{{Name: "A"}} }},
 		{`hubs[1].name: "a" is there twice`, func(c *config.Config) { c.Hubs = []config.Hub{{Name: "a"}, {Name: "a"}} }},
 		{"hubs[0].partitions: 33", func(c *config.Config) { c.Hubs = []config.Hub{{Name: "a", Partitions: 33}} }},
+		{`hubs[0].quota: the preset "gold" is none of`, func(c *config.Config) { c.Hubs = []config.Hub{{Name: "a", Quota: "gold"}} }},
+		{"hubs[0].units: there is no edition", func(c *config.Config) { c.Hubs = []config.Hub{{Name: "a", Units: 2}} }},
 		{"log.format", func(c *config.Config) { c.Log.Format = "xml" }},
 		{"log.level", func(c *config.Config) { c.Log.Level = "loud" }},
 		{"events.retention", func(c *config.Config) { c.Events.Retention = 0 }},

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/causeway-iot/causeway/internal/core/auth"
+	"github.com/causeway-iot/causeway/internal/core/quota"
 	"github.com/causeway-iot/causeway/internal/core/routing"
 )
 
@@ -57,6 +58,10 @@ type Settings struct {
 	// Routing is nil for a hub whose telemetry goes to its events. It is shared
 	// and only read: whoever changes it puts another in its place.
 	Routing *routing.Settings `json:"routing,omitempty"`
+
+	// Quota is what the hub is held to, nil for nothing. It is shared and only
+	// read.
+	Quota *quota.Settings `json:"quota,omitempty"`
 }
 
 // Authority is a certificate authority registered on a hub. Only verified ones
@@ -144,6 +149,7 @@ func (h Hub) clone() Hub {
 		h.Authority[i].DER = slices.Clone(h.Authority[i].DER)
 	}
 	h.Settings.Routing = h.Settings.Routing.Clone()
+	h.Settings.Quota = h.Settings.Quota.Clone()
 	h.roots = nil
 	return h
 }

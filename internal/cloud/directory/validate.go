@@ -2,6 +2,7 @@ package directory
 
 import (
 	"encoding/base64"
+	"fmt"
 	"net/netip"
 	"strings"
 	"time"
@@ -129,6 +130,11 @@ func (h *Hub) validateAuthorities(op string) error {
 
 func (h *Hub) validateSettings(op string) error {
 	s := h.Settings
+	if s.Quota != nil {
+		if _, err := s.Quota.Limits(); err != nil {
+			return fmt.Errorf("hub %s: %w", h.Name, err)
+		}
+	}
 	switch {
 	case s.RetentionTime < 0 || s.RetentionBytes < 0:
 		return invalid(op, "the retention of hub %q is negative; use 0 for the default", h.Name)

@@ -33,6 +33,7 @@ func (s *Server) mountAPI(mux *http.ServeMux) huma.API {
 	s.addAuthorities(api)
 	s.addGroups(api)
 	s.addBlobs(api)
+	s.addQuota(api)
 	s.addRouting(api)
 	s.addEvents(api)
 	return api

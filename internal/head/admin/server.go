@@ -20,6 +20,7 @@ import (
 	"github.com/causeway-iot/causeway/internal/cloud/directory"
 	"github.com/causeway-iot/causeway/internal/cloud/registry"
 	"github.com/causeway-iot/causeway/internal/core/eventlog"
+	"github.com/causeway-iot/causeway/internal/core/quota"
 	"github.com/causeway-iot/causeway/internal/obs"
 	"github.com/causeway-iot/causeway/internal/wire/blobsas"
 )
@@ -77,6 +78,8 @@ type Server struct {
 	// SignBlob returns the query of an address that allows what the grant says
 	// with blobs of a hub; nil when there are none.
 	SignBlob func(hub string, g blobsas.Grant) (causeway.Secret, bool)
+	// Limiter finds what holds a hub to its quota; nil shows no use of it.
+	Limiter func(hub string) *quota.Limiter
 	// Registry counts devices; nil leaves the counts out.
 	Registry Registry
 	Health   *obs.Health         // nil is always healthy

@@ -121,6 +121,9 @@ func (h *handler) dispatch(c *call, allow []string) (reply, error) {
 	if err := h.authorize(c); err != nil {
 		return reply{}, err
 	}
+	if err := throttle(c); err != nil {
+		return reply{}, err
+	}
 	return c.route.handle(h, c)
 }
 

@@ -25,6 +25,7 @@ import (
 	"github.com/causeway-iot/causeway/internal/cloud/query"
 	"github.com/causeway-iot/causeway/internal/cloud/registry"
 	"github.com/causeway-iot/causeway/internal/core/auth"
+	"github.com/causeway-iot/causeway/internal/core/quota"
 	"github.com/causeway-iot/causeway/internal/obs"
 )
 
@@ -48,6 +49,8 @@ type Hub interface {
 	Invoke(ctx context.Context, id causeway.Identity, c causeway.Call, connectWait, responseWait time.Duration) (causeway.Result, error)
 	// State returns what is known of the connection of id.
 	State(id causeway.Identity) presence.State
+	// Limiter returns what holds the hub to its quota; nil for nothing.
+	Limiter() *quota.Limiter
 	// ConnectedCount returns the number of connected devices.
 	ConnectedCount() int
 }

@@ -36,6 +36,7 @@ import (
 	"github.com/causeway-iot/causeway/internal/cloud/registry"
 	"github.com/causeway-iot/causeway/internal/cloud/registry/storetest"
 	"github.com/causeway-iot/causeway/internal/core/auth"
+	"github.com/causeway-iot/causeway/internal/core/quota"
 	"github.com/causeway-iot/causeway/internal/head/iothub"
 	"github.com/causeway-iot/causeway/internal/wire/sas"
 )
@@ -58,8 +59,9 @@ func key(policy string) causeway.Secret {
 
 // fakeHub is a running hub whose devices answer as told.
 type fakeHub struct {
-	roots  *x509.CertPool
-	answer func(ctx context.Context, id causeway.Identity, c causeway.Call, connect, response time.Duration) (causeway.Result, error)
+	roots   *x509.CertPool
+	limiter *quota.Limiter
+	answer  func(ctx context.Context, id causeway.Identity, c causeway.Call, connect, response time.Duration) (causeway.Result, error)
 
 	mu     sync.Mutex
 	states map[causeway.Identity]presence.State
@@ -81,6 +83,8 @@ func (h *fakeHub) Realm() auth.Realm {
 func (h *fakeHub) Invoke(ctx context.Context, id causeway.Identity, c causeway.Call, connect, response time.Duration) (causeway.Result, error) {
 	return h.answer(ctx, id, c, connect, response)
 }
+
+func (h *fakeHub) Limiter() *quota.Limiter { return h.limiter }
 
 func (h *fakeHub) State(id causeway.Identity) presence.State {
 	h.mu.Lock()
@@ -314,7 +318,21 @@ var spec = sync.OnceValues(func() (*openapi3.T, error) {
 	if err != nil {
 		return nil, err
 	}
-	return doc, doc.Validate(context.Background())
+	if err := doc.Validate(context.Background()); err != nil {
+		return nil, err
+	}
+	// What the document says of every operation.
+	for _, item := range doc.Paths.Map() {
+		for _, op := range item.Operations() {
+			if op.Responses.Value("429") == nil {
+				op.Responses.Set("429", doc.Components.Responses["Throttled"])
+			}
+			if op.Responses.Value("403") == nil {
+				op.Responses.Set("403", op.Responses.Value("401"))
+			}
+		}
+	}
+	return doc, nil
 })
 
 func loadSpec(t *testing.T) *openapi3.T {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,6 +18,7 @@ import (
 	"github.com/causeway-iot/causeway/internal/cloud/registry"
 	"github.com/causeway-iot/causeway/internal/core/auth"
 	"github.com/causeway-iot/causeway/internal/core/eventlog"
+	"github.com/causeway-iot/causeway/internal/core/quota"
 	"github.com/causeway-iot/causeway/internal/core/routing"
 	"github.com/causeway-iot/causeway/internal/obs"
 )
@@ -50,8 +52,10 @@ type Options struct {
 	// Snapshot is how often connection events are made of what changed; 0 means
 	// [DefaultSnapshot].
 	Snapshot time.Duration
-	Metrics  *obs.Hub
-	Log      *slog.Logger
+	// Limiter holds the hub to its quota; nil is made.
+	Limiter *quota.Limiter
+	Metrics *obs.Hub
+	Log     *slog.Logger
 }
 
 // Hub is one hub of the cloud. It is safe for concurrent use.
@@ -65,6 +69,7 @@ type Hub struct {
 
 	endpoints   routing.Endpoints
 	connections connections
+	limiter     *quota.Limiter
 
 	current  atomic.Pointer[settings]
 	presence *presence.Table[*session]
@@ -121,11 +126,15 @@ func New(o Options) (*Hub, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if o.Limiter == nil {
+		o.Limiter = quota.New(quota.Options{Hub: o.Hub.Name, Log: o.Log})
+	}
 	h := &Hub{
 		name: o.Hub.Name, registry: o.Registry, commands: o.Commands, events: o.Events,
 		metrics: o.Metrics, log: o.Log.With(obs.KeyHub, o.Hub.Name),
 		endpoints: o.Endpoints, connections: connections{every: cmp.Or(o.Snapshot, DefaultSnapshot)},
 		presence: presence.New[*session](),
+		limiter:  o.Limiter,
 		proofs:   make(map[proofKey]string),
 	}
 	for _, scope := range []causeway.AuthScope{causeway.ScopeHub, causeway.ScopeDevice, causeway.ScopeModule} {
@@ -146,6 +155,7 @@ func New(o Options) (*Hub, error) {
 		h.cancel()
 		return nil, fmt.Errorf("routes of hub %s: %w", o.Hub.Name, err)
 	}
+	h.setQuota(nil, o.Hub.Settings.Quota)
 	h.current.Store(&settings{hub: o.Hub, realm: o.Hub.Realm(), routes: r})
 	return h, nil
 }
@@ -177,6 +187,22 @@ func (h *Hub) Connected(modules bool, after causeway.Identity, limit int) []caus
 	return h.presence.Connected(modules, after, limit)
 }
 
+// Limiter returns what holds the hub to its quota. It is asked by those that
+// clients come to: the hub itself does what it is told.
+func (h *Hub) Limiter() *quota.Limiter { return h.limiter }
+
+// setQuota passes a change of the quota on. Buckets begin full, so that nothing
+// is done when it is the same.
+func (h *Hub) setQuota(was, now *quota.Settings) {
+	if reflect.DeepEqual(was, now) {
+		return
+	}
+	if err := h.limiter.Set(now); err != nil {
+		// Cannot be: the directory checks what it stores.
+		h.log.Error("the quota of the hub makes no sense; the former one stays", obs.KeyError, err)
+	}
+}
+
 // SetHub replaces the hub's hosts, policies, authorities and settings, routes
 // included: what is sent from then on goes where they say. Sessions
 // that a policy let in go on until their token expires. The name cannot change.
@@ -188,6 +214,7 @@ func (h *Hub) SetHub(d directory.Hub) {
 		h.log.Error("the routes of the hub do not compile; the former ones stay", obs.KeyError, err)
 		r = h.current.Load().routes
 	}
+	h.setQuota(h.current.Load().hub.Settings.Quota, d.Settings.Quota)
 	h.current.Store(&settings{hub: d, realm: d.Realm(), routes: r})
 	if f := h.onHosts.Load(); f != nil {
 		(*f)()

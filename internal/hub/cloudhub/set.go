@@ -10,6 +10,7 @@ import (
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/cloud/registry"
 	"github.com/causeway-iot/causeway/internal/core/auth"
+	"github.com/causeway-iot/causeway/internal/core/quota"
 	"github.com/causeway-iot/causeway/internal/core/routing"
 	"github.com/causeway-iot/causeway/internal/wire/sas"
 )
@@ -107,6 +108,16 @@ func (s *Set) Realm(host string) (hub string, realm auth.Realm, ok bool) {
 		return "", auth.Realm{}, false
 	}
 	return h.name, h.Realm(), true
+}
+
+// Limiter returns what holds the hub that answers to a host name to its quota;
+// nil, which is no limit, for an unknown one.
+func (s *Set) Limiter(host string) *quota.Limiter {
+	h, ok := s.ByHost(host)
+	if !ok {
+		return nil
+	}
+	return h.limiter
 }
 
 // ByName returns the hub called name.
