@@ -128,6 +128,40 @@ func TestRoutesEndToEnd(t *testing.T) {
 	}
 }
 
+// TestEventsOfJobsAndDigitalTwins: the events that other parts of the cloud make
+// go through routes too.
+func TestEventsOfJobsAndDigitalTwins(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	r := start(t, configFor(dir), cloud.Options{Devices: []string{"d1"}})
+	a, s, ctx := r.admin(dir), r.service(), t.Context()
+	for _, route := range []client.Route{
+		{Name: "jobs", Source: "DeviceJobLifecycleEvents", Condition: "iothub-message-schema = 'deviceJobLifecycleNotification' AND $body.status = 'completed'", EndpointNames: []string{"events"}, IsEnabled: true},
+		{Name: "digital", Source: "DigitalTwinChangeEvents", EndpointNames: []string{"events"}, IsEnabled: true},
+	} {
+		if _, err := a.PutRoute(ctx, "localhost", route); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.device(r.Connection().DeviceConnectionString, client.DeviceOptions{ModelID: "dtmi:com:example:Thermostat;1"})
+	if _, err := s.UpdateTwin(ctx, "d1", "", client.TwinPatch{Desired: json.RawMessage(`{"target":20}`)}, ""); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.CreateJob(ctx, client.Job{
+		ID: "j1", Type: client.JobUpdateTwin, Condition: "deviceId = 'd1'", Twin: &client.JobTwin{Tags: json.RawMessage(`{"a":1}`)},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	events := r.read(2)
+	slices.SortFunc(events, func(a, b client.PartitionEvent) int { return strings.Compare(a.Message.Source, b.Message.Source) })
+	job, digital := &events[0].Message, &events[1].Message
+	if job.Source != causeway.SourceJobLifecycle || !strings.Contains(string(job.Body), `"jobId":"j1"`) || !strings.Contains(string(job.Body), `"status":"completed"`) || job.UserID != "localhost" {
+		t.Errorf("event of a job: %s %+v", job.Body, job)
+	}
+	if digital.Source != causeway.SourceDigitalTwin || digital.From.Device != "d1" || digital.ContentType != "application/json-patch+json" || !strings.Contains(string(digital.Body), `"desiredValue":20`) {
+		t.Errorf("event of a digital twin: %s %+v", digital.Body, digital)
+	}
+}
+
 // describe is an event in a line: source, sender, operation, schema, the names of
 // its properties, and those of the members of its body.
 func describe(t *testing.T, e *client.PartitionEvent) string {

@@ -47,7 +47,16 @@ func (v *message) Property(name string) (value string, null, ok bool) {
 			return p.Value, false, true
 		}
 	}
-	return "", false, false
+	// Readers of events see these among the application properties too.
+	switch name {
+	case "iothub-message-schema":
+		value = v.m.Schema
+	case "iothub-creation-time-utc":
+		value = v.m.CreationTime
+	case "iothub-operation":
+		value = v.m.Operation
+	}
+	return value, false, value != ""
 }
 
 // Shadows reports whether an application property may stand for another.

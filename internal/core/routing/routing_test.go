@@ -154,7 +154,7 @@ func json1(body string, props ...string) causeway.Message {
 	m := causeway.Message{
 		Source: causeway.SourceTelemetry, Body: []byte(body), ContentType: "application/json", ContentEncoding: "utf-8",
 		From: causeway.Identity{Hub: "plant", Device: "d1", Module: "m"}, Enqueued: time.Date(2026, 5, 6, 7, 8, 9, 12e6, time.UTC),
-		ID: "id-1", ModelID: "dtmi:x;1",
+		ID: "id-1", ModelID: "dtmi:x;1", Schema: "reading;v1",
 	}
 	for i := 0; i < len(props); i += 2 {
 		m.Properties = append(m.Properties, causeway.Property{Key: props[i], Value: props[i+1]})
@@ -246,7 +246,7 @@ func TestProperties(t *testing.T) {
 		"level = 'high'", "LEVEL = 'high'", "$connectionDeviceId = 'd1'", "$connectionModuleId = 'm'", "$messageId = 'id-1'",
 		"$contentType = 'application/json'", "$contentEncoding = 'utf-8'", "$enqueuedTime = '2026-05-06T07:08:09.012Z'",
 		"$iothub-message-source = 'Telemetry'", "$dt-dataschema = 'dtmi:x;1'", "NOT is_defined($userId)", "NOT is_defined($absolute-expiry-time)",
-		"is_defined($enqueuedTime) AND NOT is_defined($nosuch)", "{$messageId} = 'id-1'", "$twin.tags.site = 'west'",
+		"is_defined($enqueuedTime) AND NOT is_defined($nosuch)", "{$messageId} = 'id-1'", "iothub-message-schema = 'reading;v1'", "$messageSchema = 'reading;v1'", "NOT is_defined(iothub-operation)", "$twin.tags.site = 'west'",
 	} {
 		r := compile(t, routing.Settings{Routes: []routing.Route{route("r", routing.DeviceMessages, condition, "events")}, FallbackRoute: &routing.Route{}})
 		if got := to(r, json1(`{}`, "Level", "high")); got != "events" {

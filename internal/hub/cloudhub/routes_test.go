@@ -306,6 +306,11 @@ func TestPublish(t *testing.T) {
 		routing.Route{Source: routing.DeviceJobLifecycle, Condition: "$body.status = 'completed'", EndpointNames: []string{"a"}},
 		routing.Route{Source: routing.DigitalTwinChanges, Condition: "true", EndpointNames: []string{"events"}},
 	), nil)
+	for source, want := range map[string]bool{causeway.SourceJobLifecycle: true, causeway.SourceDigitalTwin: true, causeway.SourceTwinChange: false} {
+		if c.set.Wants(hubName, source) != want || c.set.Wants("nope", source) {
+			t.Errorf("Wants(%s) is %v", source, !want)
+		}
+	}
 	for _, status := range []string{"running", "completed"} {
 		m := body(`{"status":"` + status + `"}`)
 		m.Source = causeway.SourceJobLifecycle
