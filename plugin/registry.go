@@ -180,3 +180,38 @@ func list(names []string) string {
 	}
 	return strings.Join(names[:len(names)-1], ", ") + " or " + names[len(names)-1]
 }
+
+// Decode reads settings that are no kind's own into a struct like those of
+// AddSink.
+func Decode[C any](settings json.RawMessage) (C, error) {
+	var c C
+	values, err := object(settings)
+	if err != nil {
+		return c, err
+	}
+	if err := decodeInto(&c, fieldsOf[C]("a program"), values); err != nil {
+		return c, err
+	}
+	if v, ok := any(&c).(Validator); ok {
+		err = v.Validate()
+	}
+	return c, err
+}
+
+// Describe describes the settings in a struct like those of AddSink.
+func Describe[C any](name, doc string) Kind { return Kind{name, doc, fieldsOf[C](name)} }
+
+// IsSecret reports whether a kind of sink has a setting of that name that is
+// secret.
+func (r *Registry) IsSecret(kind, name string) bool {
+	k := r.kinds[kind]
+	if k == nil {
+		return false
+	}
+	for _, f := range k.Fields {
+		if f.Name == name {
+			return f.Type == typeSecret
+		}
+	}
+	return false
+}

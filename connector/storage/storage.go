@@ -37,7 +37,7 @@ var parts = []string{"{iothub}", "{partition}", "{YYYY}", "{MM}", "{DD}", "{HH}"
 // Config is the settings of a storage endpoint, with the names that a hub
 // resource has for them.
 type Config struct {
-	Container string `json:"containerName" doc:"container of the blob store, which must exist" example:"telemetry"`
+	Container string `json:"containerName" doc:"container of the hub's blobs; it is made when there is none" example:"telemetry"`
 	Encoding  string `json:"encoding" doc:"what files hold: Avro object container files, plain or deflated, or lines of JSON" default:"avro" oneof:"avro avrodeflate json"`
 	Format    string `json:"fileNameFormat" doc:"how files are called, without their extension; it must have all of {iothub} {partition} {YYYY} {MM} {DD} {HH} {mm} in it, in any order" default:"{iothub}/{partition}/{YYYY}/{MM}/{DD}/{HH}/{mm}"`
 	Seconds   int    `json:"batchFrequencyInSeconds" doc:"after how long a file is written, 60 to 720" default:"300"`

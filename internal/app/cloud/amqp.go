@@ -21,7 +21,7 @@ func (c *Cloud) amqpHeads(hub causeway.Hub) (port, ws *amqp.Server) {
 		Log: c.log, Metrics: obs.NewHead(c.reg, "service"),
 	}
 	readers := &events.Plane{
-		Directory: c.directory, HubLog: c.hubLog, Endpoint: c.eventsEndpoint,
+		Directory: c.directory, HubLog: c.hubLog, EventHub: c.hubs.eventHub, Endpoint: c.eventsEndpoint,
 		Log: c.log, Metrics: obs.NewHead(c.reg, "events"),
 	}
 	planes := map[hubamqp.Kind]claims.Plane{

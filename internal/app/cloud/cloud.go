@@ -25,12 +25,14 @@ import (
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/client"
+	"github.com/causeway-iot/causeway/connector/all"
 	"github.com/causeway-iot/causeway/internal/app/config"
 	"github.com/causeway-iot/causeway/internal/app/state"
 	"github.com/causeway-iot/causeway/internal/cloud/c2d"
 	"github.com/causeway-iot/causeway/internal/cloud/deploy"
 	"github.com/causeway-iot/causeway/internal/cloud/digitaltwin"
 	"github.com/causeway-iot/causeway/internal/cloud/directory"
+	"github.com/causeway-iot/causeway/internal/cloud/endpoint"
 	"github.com/causeway-iot/causeway/internal/cloud/job"
 	"github.com/causeway-iot/causeway/internal/cloud/outbox"
 	"github.com/causeway-iot/causeway/internal/cloud/query"
@@ -189,6 +191,7 @@ func (c *Cloud) openStores(ctx context.Context) error {
 		blobKey: blobKey,
 		dir:     filepath.Join(c.cfg.Data, HubsDir), events: c.cfg.Events, log: c.log, reg: c.reg,
 		registry: c.registry, commands: c.commands, outbox: c.outbox, deployments: c.deployments, jobs: c.jobs, set: c.set,
+		custom: c.cfg.Endpoints, sinks: all.Sinks(),
 		running: map[string]*running{}, leaving: map[string][]causeway.Identity{},
 	}
 	c.uploads = upload.New(upload.Options{
@@ -196,6 +199,7 @@ func (c *Cloud) openStores(ctx context.Context) error {
 	})
 	// Hubs outlive the heads that serve from them, whatever ends first.
 	c.hubs.ctx, c.hubs.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	c.directory.SetEndpointKinds(endpoint.Kinds(c.hubs.sinks))
 	c.directory.Watch(c.hubs.changed)
 	c.directory.Watch(func(d directory.Hub, deleted bool) {
 		if deleted {

@@ -19,6 +19,8 @@ import (
 //	DIR/causeway.db      SQLite: hubs, identities, twins, queues, sessions
 //	DIR/hubs/HUB/log/    the event log of a hub
 //	DIR/hubs/HUB/blobs/  its blobs: the files that devices upload, and others
+//	DIR/hubs/HUB/endpoints/NAME/  messages on their way to a custom endpoint, or in an event hub
+//	DIR/hubs/HUB/dead-letters/    messages that custom endpoints did not get
 //	DIR/ca/              the local certificate authority and the server's certificate
 //	DIR/key              seals the keys in causeway.db; without it they are lost
 //	DIR/blob.key         signs access to blobs (0600); without it, signatures given so far end
@@ -31,6 +33,8 @@ const (
 	LogDir         = "log"
 	BlobsDir       = "blobs"
 	BlobKeyFile    = "blob.key"
+	EndpointsDir   = "endpoints"
+	DeadLettersDir = "dead-letters"
 	CADir          = "ca"
 	CAFile         = "ca.pem"
 	KeyFile        = "key"

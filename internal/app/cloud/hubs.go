@@ -19,16 +19,17 @@ import (
 	"github.com/causeway-iot/causeway/internal/cloud/c2d"
 	"github.com/causeway-iot/causeway/internal/cloud/deploy"
 	"github.com/causeway-iot/causeway/internal/cloud/directory"
+	"github.com/causeway-iot/causeway/internal/cloud/endpoint"
 	"github.com/causeway-iot/causeway/internal/cloud/job"
 	"github.com/causeway-iot/causeway/internal/cloud/outbox"
 	"github.com/causeway-iot/causeway/internal/cloud/registry"
 	"github.com/causeway-iot/causeway/internal/cloud/upload"
 	"github.com/causeway-iot/causeway/internal/core/quota"
-	"github.com/causeway-iot/causeway/internal/core/routing"
 	"github.com/causeway-iot/causeway/internal/driver/dirblob"
 	"github.com/causeway-iot/causeway/internal/driver/seglog"
 	"github.com/causeway-iot/causeway/internal/hub/cloudhub"
 	"github.com/causeway-iot/causeway/internal/obs"
+	"github.com/causeway-iot/causeway/plugin"
 )
 
 // scrapeTimeout bounds what a metric may cost that is counted when asked for.
@@ -47,9 +48,9 @@ type hubs struct {
 	deployments *deploy.Service
 	jobs        *job.Service
 	set         *cloudhub.Set
-	// endpoints finds the custom endpoints that routes lead to; nil for none.
-	endpoints routing.Endpoints
-	blobKey   blobKey
+	blobKey     blobKey
+	custom      config.Endpoints // what the configuration says of custom endpoints
+	sinks       *plugin.Registry
 
 	ctx    context.Context // the hubs' life, which ends after the heads'
 	cancel context.CancelFunc
@@ -62,13 +63,14 @@ type hubs struct {
 
 // running is one hub at work.
 type running struct {
-	hub     *cloudhub.Hub
-	events  *seglog.Log
-	blobs   *dirblob.Store
-	storage upload.Storage
-	metrics *collectors
-	cancel  context.CancelFunc
-	done    chan error
+	hub       *cloudhub.Hub
+	events    *seglog.Log
+	blobs     *dirblob.Store
+	storage   upload.Storage
+	metrics   *collectors
+	cancel    context.CancelFunc
+	done      chan error
+	endpoints *endpoint.Set
 }
 
 // start opens the event log of a hub and lets it serve.
@@ -103,19 +105,20 @@ func (h *hubs) start(d directory.Hub) error {
 		return errors.Join(fmt.Errorf("start hub %s: %w", d.Name, err), r.events.Close())
 	}
 	r.storage = upload.Storage{Store: r.blobs, Key: h.blobKey.of(d)}
+	r.endpoints = h.openEndpoints(d, r)
 	r.hub, err = cloudhub.New(cloudhub.Options{
 		Hub: d, Registry: h.registry, Commands: h.commands, Events: r.events,
-		Endpoints: h.endpoints, Snapshot: time.Duration(h.events.ConnectionSnapshot),
 		Limiter: quota.New(quota.Options{
 			Hub: d.Name, Store: dailyFiles{h.dir}, Metrics: quota.NewMetrics(r.metrics, d.Name), Log: h.log,
 		}),
+		Endpoints: custom{r.endpoints}, Snapshot: time.Duration(h.events.ConnectionSnapshot),
 		Metrics: obs.NewHub(r.metrics, d.Name), Log: h.log,
 	})
 	if err != nil {
 		r.metrics.release()
-		return errors.Join(fmt.Errorf("start hub %s: %w", d.Name, err), r.blobs.Close(), r.events.Close())
+		return errors.Join(fmt.Errorf("start hub %s: %w", d.Name, err), r.endpoints.Close(), r.blobs.Close(), r.events.Close())
 	}
-	r.metrics.MustRegister(h.waiting(d.Name), h.waitingOutbox(d.Name, outbox.Feedback), h.waitingOutbox(d.Name, outbox.FileNotifications))
+	r.metrics.MustRegister(r.endpoints, h.waiting(d.Name), h.waitingOutbox(d.Name, outbox.Feedback), h.waitingOutbox(d.Name, outbox.FileNotifications))
 	ctx, cancel := context.WithCancel(h.ctx)
 	r.cancel = cancel
 	go func() { r.done <- r.run(ctx) }()
@@ -178,7 +181,9 @@ func (h *hubs) changed(d directory.Hub, deleted bool) {
 		}
 		return
 	}
+	r.endpoints.Apply(h.ctx, d.Settings.Routing)
 	r.hub.SetHub(d)
+	r.endpoints.Prune(d.Settings.Routing) // nothing leads there any more
 	r.events.SetRetention(h.retention(d.Settings))
 }
 
@@ -281,7 +286,7 @@ func (r *running) stop() error {
 	r.cancel()
 	err := notCanceled(<-r.done)
 	r.hub.Limiter().Close()
-	err = errors.Join(err, r.blobs.Close(), r.events.Close())
+	err = errors.Join(err, r.endpoints.Close(), r.blobs.Close(), r.events.Close())
 	r.metrics.release()
 	return err
 }

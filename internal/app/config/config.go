@@ -40,6 +40,8 @@ type Config struct {
 	Log    Log    `yaml:"log"`
 	Events Events `yaml:"events"`
 	Trace  Trace  `yaml:"trace"`
+
+	Endpoints Endpoints `yaml:"endpoints"`
 	Stop   Stop   `yaml:"stop"`
 
 	Pprof       bool `yaml:"pprof"`       // profiles under /debug/pprof/, for the administrator
@@ -89,6 +91,16 @@ type Events struct {
 	ConnectionSnapshot Duration `yaml:"connectionSnapshot"`
 }
 
+// Endpoints is what custom endpoints of hubs may do.
+type Endpoints struct {
+	// Private lets them lead to private networks and to this machine.
+	Private bool `yaml:"private"`
+	// DeadLetters is how long messages are kept that they did not get, and
+	// DeadLetterBytes how much of them, of each hub.
+	DeadLetters     Duration `yaml:"deadLetters"`
+	DeadLetterBytes Bytes    `yaml:"deadLetterBytes"`
+}
+
 // Trace is where OpenTelemetry traces go.
 type Trace struct {
 	Endpoint string `yaml:"endpoint"` // OTLP over HTTP, "" for none
@@ -114,6 +126,7 @@ func Default() Config {
 		Listen: Listen{HTTPS: ":443", MQTT: ":8883", AMQP: ":5671"},
 		Log:    Log{Format: "auto", Level: "info"},
 		Events: Events{Retention: Duration(causeway.DefaultRetention), SegmentBytes: 64 << 20, ConnectionSnapshot: Duration(time.Minute)},
+		Endpoints: Endpoints{Private: true, DeadLetters: Duration(7 * 24 * time.Hour), DeadLetterBytes: 256 << 20},
 		Stop:   Stop{Drain: Duration(10 * time.Second)},
 	}
 }
@@ -197,6 +210,12 @@ func (c *Config) Validate() error {
 	}
 	if c.Events.SegmentBytes < MinSegmentBytes || c.Events.SegmentBytes > MaxSegmentBytes {
 		bad("events.segmentBytes: %v is not within %v and %v", c.Events.SegmentBytes, Bytes(MinSegmentBytes), Bytes(MaxSegmentBytes))
+	}
+	if c.Endpoints.DeadLetters < Duration(time.Minute) {
+		bad("endpoints.deadLetters: %v is less than a minute", c.Endpoints.DeadLetters)
+	}
+	if c.Endpoints.DeadLetterBytes < 1<<20 {
+		bad("endpoints.deadLetterBytes: %v is less than 1MiB", c.Endpoints.DeadLetterBytes)
 	}
 	if c.Events.ConnectionSnapshot < Duration(time.Second) || c.Events.ConnectionSnapshot > Duration(time.Hour) {
 		bad("events.connectionSnapshot: %v is not within 1s and 1h", c.Events.ConnectionSnapshot)

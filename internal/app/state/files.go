@@ -45,6 +45,12 @@ func WriteFile(path string, data []byte, mode fs.FileMode) (err error) {
 // MakeDir creates a directory, and those above it, that only its owner may enter.
 func MakeDir(path string) error { return os.MkdirAll(path, 0o700) }
 
+// Exists reports whether there is something at path.
+func Exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
 // RemoveAll removes a file or a directory with everything in it.
 func RemoveAll(path string) error { return os.RemoveAll(path) }
 

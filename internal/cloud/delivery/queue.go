@@ -105,8 +105,8 @@ func (q *Queue) resume(ctx context.Context, pt *part) error {
 	return nil
 }
 
-// partition returns where the messages of a device go.
-func partition(device string, of int) int {
+// Partition returns where the messages of a device go.
+func Partition(device string, of int) int {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(device))     // never fails
 	return int(h.Sum32() % uint32(of)) //nolint:gosec // a few partitions
@@ -124,7 +124,7 @@ func (q *Queue) Append(ctx context.Context, msgs ...causeway.Message) error {
 	used := 0
 	for i := range msgs {
 		m := &msgs[i]
-		p := partition(m.From.Device, len(q.parts))
+		p := Partition(m.From.Device, len(q.parts))
 		if byPart[p] == nil {
 			used++
 		}

@@ -156,7 +156,7 @@ func (pe *peer) describe(req *hubamqp.ManagementRequest) ([]byte, error) {
 	if err := pe.entity(req.Name); err != nil {
 		return nil, err
 	}
-	log, err := pe.log()
+	log, err := pe.log(req.Name)
 	if err != nil {
 		return nil, err
 	}

@@ -60,6 +60,9 @@ type Plane struct {
 	Directory Directory
 	// HubLog finds the event log of a hub.
 	HubLog func(hub string) (eventlog.Log, bool)
+	// EventHub finds the log of another event hub of a hub: a custom endpoint of
+	// its routes. Its readers are in the consumer groups of the hub. Nil is none.
+	EventHub func(hub, name string) (eventlog.Log, bool)
 	// Endpoint returns the host and the port that readers of a hub who came to
 	// another of its hosts are sent to. Nil, or no host, is the host they came
 	// to, and no port is 5671.
@@ -176,17 +179,40 @@ func cannotWrite() error {
 	return causeway.Errorf(causeway.InvalidOperation, opAttach, "events of a hub come from its devices: nothing can be sent to its event hub")
 }
 
-// entity reports whether name is one of the names of the hub's event hub: its
-// own, or one as the service gives, iothub-ehub-{hub}-{number}-{digits}.
-func (pe *peer) entity(name string) error {
+// own reports whether name is one of the names of the event hub of the hub's
+// events: the hub's own, or one as the service gives,
+// iothub-ehub-{hub}-{number}-{digits}.
+func (pe *peer) own(name string) bool {
 	hub := pe.Hub()
-	if strings.EqualFold(name, hub) {
+	prefix := "iothub-ehub-" + hub + "-"
+	return strings.EqualFold(name, hub) || len(name) > len(prefix) && strings.EqualFold(name[:len(prefix)], prefix)
+}
+
+// entity reports whether there is an event hub of that name.
+func (pe *peer) entity(name string) error {
+	if pe.own(name) {
 		return nil
 	}
-	if prefix := "iothub-ehub-" + hub + "-"; len(name) > len(prefix) && strings.EqualFold(name[:len(prefix)], prefix) {
-		return nil
+	_, err := pe.log(name)
+	return err
+}
+
+// log returns the log of an event hub: that of the hub's events, or of a custom
+// endpoint.
+func (pe *peer) log(name string) (eventlog.Log, error) {
+	hub := pe.Hub()
+	if pe.own(name) {
+		if log, ok := pe.plane.HubLog(hub); ok {
+			return log, nil
+		}
+		return nil, causeway.Errorf(causeway.GenericNotFound, opAttach, "hub %q is not here", hub)
 	}
-	return missing(causeway.GenericNotFound, name, "the event hub of the hub is "+strconv.Quote(hub))
+	if pe.plane.EventHub != nil {
+		if log, ok := pe.plane.EventHub(hub, name); ok {
+			return log, nil
+		}
+	}
+	return nil, missing(causeway.GenericNotFound, name, "the event hub of the hub is "+strconv.Quote(hub))
 }
 
 // missing is the error about a part of an address that does not exist. Clients
@@ -196,15 +222,6 @@ func missing(code causeway.Code, name, hint string) error {
 		name = name[:maxShown] + "…"
 	}
 	return causeway.Errorf(code, opAttach, "the messaging entity %q could not be found: %s", name, hint)
-}
-
-// log returns the event log of the hub.
-func (pe *peer) log() (eventlog.Log, error) {
-	log, ok := pe.plane.HubLog(pe.Hub())
-	if !ok {
-		return nil, causeway.Errorf(causeway.GenericNotFound, opAttach, "hub %q is not here", pe.Hub())
-	}
-	return log, nil
 }
 
 // partition returns the partition of that name.

@@ -58,7 +58,7 @@ func (pe *peer) attachReader(addr hubamqp.Address, a *amqp.Attach) error {
 	if !pe.plane.Directory.HasConsumerGroup(pe.Hub(), addr.Group) {
 		return missing(causeway.GenericNotFound, addr.Group, "the hub has no such consumer group")
 	}
-	log, err := pe.log()
+	log, err := pe.log(addr.Entity)
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func (pe *peer) attachReader(addr hubamqp.Address, a *amqp.Attach) error {
 		return causeway.Errorf(causeway.ArgumentInvalid, opAttach, "the epoch is %d; it must not be negative", properties.Epoch.V)
 	}
 	r := &reader{
-		peer: pe, place: placeOf(pe.Hub(), addr.Group, p), epoch: properties.Epoch,
+		peer: pe, place: placeOf(pe.Hub(), log, addr.Group, p), epoch: properties.Epoch,
 		log: log, runtime: hubamqp.WantsRuntime(a.DesiredCapabilities), largest: usualEvent,
 	}
 	r.ctx, r.stop = context.WithCancel(context.Background())

@@ -16,14 +16,15 @@ type readers struct {
 	by map[place][]*reader
 }
 
-// place is a partition in a consumer group.
+// place is a partition of an event hub in a consumer group.
 type place struct {
+	log        eventlog.Log
 	hub, group string // the group in lower case
 	partition  eventlog.Partition
 }
 
-func placeOf(hub, group string, p eventlog.Partition) place {
-	return place{hub, strings.ToLower(group), p}
+func placeOf(hub string, log eventlog.Log, group string, p eventlog.Partition) place {
+	return place{log, hub, strings.ToLower(group), p}
 }
 
 // admit adds a reader, or says why it may not read. It returns the readers that
