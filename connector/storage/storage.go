@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -34,6 +35,9 @@ const DefaultFileNameFormat = "{iothub}/{partition}/{YYYY}/{MM}/{DD}/{HH}/{mm}"
 // parts are what a name of a file must have in it.
 var parts = []string{"{iothub}", "{partition}", "{YYYY}", "{MM}", "{DD}", "{HH}", "{mm}"}
 
+// containerForm is what containers may be called.
+var containerForm = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
+
 // Config is the settings of a storage endpoint, with the names that a hub
 // resource has for them.
 type Config struct {
@@ -47,8 +51,8 @@ type Config struct {
 // Validate reports what is wrong with c.
 func (c *Config) Validate() error {
 	switch {
-	case c.Container == "":
-		return fmt.Errorf("setting %q is empty: it must be the name of a container", "containerName")
+	case !containerForm.MatchString(c.Container) || len(c.Container) < 3 || len(c.Container) > 63:
+		return fmt.Errorf("setting %q is %q: it must be 3 to 63 lower-case letters, digits and single hyphens between them", "containerName", c.Container)
 	case c.Seconds < 60 || c.Seconds > 720:
 		return fmt.Errorf("setting %q is %d: it must be 60 to 720", "batchFrequencyInSeconds", c.Seconds)
 	case c.Bytes < 10<<20 || c.Bytes > 500<<20:

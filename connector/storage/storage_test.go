@@ -207,14 +207,14 @@ func TestFailures(t *testing.T) {
 var badInput = []struct{ name, settings, says string }{
 	{"storage without a container", `{}`, `"containerName" is missing`},
 	{"storage with a container without a name", `{"containerName":""}`, "containerName"},
-	{"storage with an unknown encoding", `{"containerName":"c","encoding":"csv"}`, "avro, avrodeflate or json"},
-	{"storage that writes too often", `{"containerName":"c","batchFrequencyInSeconds":59}`, "60 to 720"},
-	{"storage that writes too seldom", `{"containerName":"c","batchFrequencyInSeconds":721}`, "60 to 720"},
-	{"storage with small files", `{"containerName":"c","maxChunkSizeInBytes":1000}`, "10485760"},
-	{"storage with files without a minute", `{"containerName":"c","fileNameFormat":"{iothub}/{partition}/{YYYY}/{MM}/{DD}/{HH}"}`, "each of"},
-	{"storage with an unknown part in names of files", `{"containerName":"c","fileNameFormat":"{iothub}/{partition}/{YYYY}/{MM}/{DD}/{HH}/{mm}/{x}"}`, "besides"},
-	{"storage with names of files that go up", `{"containerName":"c","fileNameFormat":"../{iothub}/{partition}/{YYYY}/{MM}/{DD}/{HH}/{mm}"}`, "besides"},
-	{"storage with names of files from the root", `{"containerName":"c","fileNameFormat":"/{iothub}/{partition}/{YYYY}/{MM}/{DD}/{HH}/{mm}"}`, "besides"},
+	{"storage with an unknown encoding", `{"containerName":"ccc","encoding":"csv"}`, "avro, avrodeflate or json"},
+	{"storage that writes too often", `{"containerName":"ccc","batchFrequencyInSeconds":59}`, "60 to 720"},
+	{"storage that writes too seldom", `{"containerName":"ccc","batchFrequencyInSeconds":721}`, "60 to 720"},
+	{"storage with small files", `{"containerName":"ccc","maxChunkSizeInBytes":1000}`, "10485760"},
+	{"storage with files without a minute", `{"containerName":"ccc","fileNameFormat":"{iothub}/{partition}/{YYYY}/{MM}/{DD}/{HH}"}`, "each of"},
+	{"storage with an unknown part in names of files", `{"containerName":"ccc","fileNameFormat":"{iothub}/{partition}/{YYYY}/{MM}/{DD}/{HH}/{mm}/{x}"}`, "besides"},
+	{"storage with names of files that go up", `{"containerName":"ccc","fileNameFormat":"../{iothub}/{partition}/{YYYY}/{MM}/{DD}/{HH}/{mm}"}`, "besides"},
+	{"storage with names of files from the root", `{"containerName":"ccc","fileNameFormat":"/{iothub}/{partition}/{YYYY}/{MM}/{DD}/{HH}/{mm}"}`, "besides"},
 }
 
 func TestBadInput(t *testing.T) {

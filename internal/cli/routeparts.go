@@ -118,7 +118,8 @@ func newCmdEnrichmentRemove(st *state.State, l *login) *cobra.Command {
 // newCmdRouteEndpoint returns the commands about custom endpoints.
 func newCmdRouteEndpoint(st *state.State, l *login) *cobra.Command {
 	cmd := family("endpoint", "Say where routes can send messages besides events")
-	cmd.AddCommand(newCmdEndpointList(st, l), newCmdEndpointSet(st, l), newCmdEndpointRemove(st, l))
+	cmd.AddCommand(newCmdEndpointList(st, l), newCmdEndpointSet(st, l), newCmdEndpointRemove(st, l),
+		newCmdEndpointKinds(st, l), newCmdEndpointHealth(st, l), newCmdDeadLetter(st, l))
 	return cmd
 }
 
@@ -153,7 +154,8 @@ func newCmdEndpointSet(st *state.State, l *login) *cobra.Command {
 		Use: "set NAME", Aliases: []string{"add", "update"}, Short: "Make or change a custom endpoint", Args: exactArgs("NAME"),
 		Long: `Makes a custom endpoint, or replaces the one of that name; the secrets of one that
 is replaced stay unless others are given. Secrets are sealed and never shown.
-@FILE reads the config from a file, and --secret NAME=@FILE a secret.`,
+@FILE reads the config from a file, and --secret NAME=@FILE a secret. What kinds
+there are and what they need says "causeway route endpoint kinds".`,
 		Example: `  causeway route endpoint set alarms --kind webhook --config '{"url":"https://example.com/alarm"}'`,
 	}
 	cmd.Flags().StringVar(&e.Kind, "kind", "", "what it is")

@@ -16,6 +16,7 @@ import (
 	"github.com/causeway-iot/causeway/internal/core/eventlog"
 	"github.com/causeway-iot/causeway/internal/core/routing"
 	"github.com/causeway-iot/causeway/internal/driver/seglog"
+	"github.com/causeway-iot/causeway/internal/head/admin"
 	"github.com/causeway-iot/causeway/internal/obs"
 	"github.com/causeway-iot/causeway/plugin"
 )
@@ -103,6 +104,17 @@ func (h *hubs) eventHub(hub, entity string) (eventlog.Log, bool) {
 		return nil, false
 	}
 	return r.endpoints.EventHub(entity)
+}
+
+// adminEndpoints finds the endpoints of a hub for the administration.
+func (h *hubs) adminEndpoints(hub string) (admin.Endpoints, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	r := h.running[hub]
+	if r == nil {
+		return nil, false
+	}
+	return r.endpoints, true
 }
 
 // container is a container of the hub's blobs that is made when it is first

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/net/netutil"
 
 	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/internal/cloud/endpoint"
 	"github.com/causeway-iot/causeway/internal/core/quota"
 	"github.com/causeway-iot/causeway/internal/head/admin"
 	"github.com/causeway-iot/causeway/internal/head/blob"
@@ -24,6 +25,7 @@ import (
 	"github.com/causeway-iot/causeway/internal/obs"
 	"github.com/causeway-iot/causeway/internal/wire/tlsnet"
 	"github.com/causeway-iot/causeway/internal/wire/wsnet"
+	"github.com/causeway-iot/causeway/plugin"
 )
 
 // Bounds of the HTTPS port.
@@ -184,6 +186,7 @@ func (c *Cloud) adminHead() *admin.Server {
 			}
 			return h.Limiter()
 		},
+		Endpoints: c.hubs.adminEndpoints, EndpointKinds: func() ([]plugin.Kind, []plugin.Field) { return endpoint.Describe(c.hubs.sinks) },
 		Metrics: obs.NewHead(c.reg, "admin"), Log: c.log,
 		Info:      admin.Info{Version: c.o.Version, Started: c.began},
 		Addresses: c.adminAddresses, Token: causeway.Secret(c.token),

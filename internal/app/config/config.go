@@ -42,7 +42,7 @@ type Config struct {
 	Trace  Trace  `yaml:"trace"`
 
 	Endpoints Endpoints `yaml:"endpoints"`
-	Stop   Stop   `yaml:"stop"`
+	Stop      Stop      `yaml:"stop"`
 
 	Pprof       bool `yaml:"pprof"`       // profiles under /debug/pprof/, for the administrator
 	OpenMetrics bool `yaml:"openMetrics"` // /metrics for everybody
@@ -122,12 +122,12 @@ const (
 // Default returns the configuration of a cloud that nobody configured.
 func Default() Config {
 	return Config{
-		Data:   "causeway-data",
-		Listen: Listen{HTTPS: ":443", MQTT: ":8883", AMQP: ":5671"},
-		Log:    Log{Format: "auto", Level: "info"},
-		Events: Events{Retention: Duration(causeway.DefaultRetention), SegmentBytes: 64 << 20, ConnectionSnapshot: Duration(time.Minute)},
+		Data:      "causeway-data",
+		Listen:    Listen{HTTPS: ":443", MQTT: ":8883", AMQP: ":5671"},
+		Log:       Log{Format: "auto", Level: "info"},
+		Events:    Events{Retention: Duration(causeway.DefaultRetention), SegmentBytes: 64 << 20, ConnectionSnapshot: Duration(time.Minute)},
 		Endpoints: Endpoints{Private: true, DeadLetters: Duration(7 * 24 * time.Hour), DeadLetterBytes: 256 << 20},
-		Stop:   Stop{Drain: Duration(10 * time.Second)},
+		Stop:      Stop{Drain: Duration(10 * time.Second)},
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -18,6 +20,10 @@ import (
 type eventHub struct {
 	name string
 	log  EventLog
+
+	mu     sync.Mutex
+	fared  delivery.Status
+	failed bool // the last attempt
 }
 
 var _ routing.Endpoint = (*eventHub)(nil)
@@ -53,8 +59,41 @@ func (h *eventHub) Append(ctx context.Context, msgs ...causeway.Message) error {
 		})
 		all = all[n:]
 	}
-	if err := g.Wait(); err != nil {
+	err := g.Wait()
+	h.note(len(msgs), err)
+	if err != nil {
 		return &causeway.Error{Code: causeway.ServiceUnavailable, Op: "endpoint.Append", Msg: "messages for event hub " + h.name + " cannot be stored", Err: err}
 	}
 	return nil
+}
+
+// note keeps how storing messages went.
+func (h *eventHub) note(n int, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := time.Now().UTC()
+	h.fared.LastAttempt = now
+	if h.failed = err != nil; h.failed {
+		h.fared.Failed++
+		h.fared.LastFailure, h.fared.LastError = now, err.Error()
+		return
+	}
+	h.fared.LastSuccess = now
+	h.fared.Sent += uint64(n) //nolint:gosec // a count
+}
+
+func (h *eventHub) status() delivery.Status {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s := h.fared
+	s.Name = h.name
+	switch {
+	case s.LastAttempt.IsZero():
+		s.Health = delivery.Unknown
+	case h.failed:
+		s.Health = delivery.Unhealthy
+	default:
+		s.Health = delivery.Healthy
+	}
+	return s
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 
@@ -238,8 +239,52 @@ func (s *Set) EventHub(name string) (eventlog.Log, bool) {
 	return h.log, true
 }
 
-// Deliveries returns what delivers to the endpoints that are no event hubs.
-func (s *Set) Deliveries() (*delivery.Service, error) { return s.open() }
+// Status returns how the endpoints fare, by name. An event hub takes what it is
+// sent or refuses it, at once.
+func (s *Set) Status() []delivery.Status {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var all []delivery.Status
+	if s.delivery != nil {
+		all = s.delivery.Status()
+	}
+	for _, h := range s.hubs {
+		all = append(all, h.status())
+	}
+	slices.SortFunc(all, func(a, b delivery.Status) int {
+		return strings.Compare(strings.ToLower(a.Name), strings.ToLower(b.Name))
+	})
+	return all
+}
+
+// DeadLetters, Replay and Purge are those of [delivery.Service].
+
+// DeadLetters returns a page of dead letters.
+func (s *Set) DeadLetters(ctx context.Context, endpoint string, from int64, limit int) (page []delivery.DeadLetter, next int64, last bool, err error) {
+	d, err := s.open()
+	if err != nil {
+		return nil, 0, true, err
+	}
+	return d.DeadLetters(ctx, endpoint, from, limit)
+}
+
+// Replay puts dead letters back into the queue of an endpoint.
+func (s *Set) Replay(ctx context.Context, endpoint string) (int, error) {
+	d, err := s.open()
+	if err != nil {
+		return 0, err
+	}
+	return d.Replay(ctx, endpoint)
+}
+
+// Purge forgets dead letters.
+func (s *Set) Purge(ctx context.Context, endpoint string) error {
+	d, err := s.open()
+	if err != nil {
+		return err
+	}
+	return d.Purge(ctx, endpoint)
+}
 
 var _ prometheus.Collector = (*Set)(nil)
 

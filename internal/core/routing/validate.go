@@ -75,8 +75,8 @@ func (v *validator) endpoints(list []EndpointSettings) {
 			v.bad("the endpoint name %q is not allowed: use up to %d letters, digits, hyphens, underscores and dots", e.Name, maxName)
 		case slices.ContainsFunc(reserved, func(r string) bool { return strings.EqualFold(r, e.Name) }):
 			v.bad("the endpoint name %q is one of the hub's own: choose another", e.Name)
-		case v.names[e.Name]:
-			v.bad("there are two endpoints named %q", e.Name)
+		case slices.ContainsFunc(slices.Collect(maps.Keys(v.names)), func(n string) bool { return strings.EqualFold(n, e.Name) }):
+			v.bad("there are two endpoints named %q; case does not matter", e.Name)
 		case !known:
 			v.bad("endpoint %q is of kind %q, which is none of %s", e.Name, e.Kind, v.known())
 		case size(e) > maxConfig:

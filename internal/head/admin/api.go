@@ -35,6 +35,7 @@ func (s *Server) mountAPI(mux *http.ServeMux) huma.API {
 	s.addBlobs(api)
 	s.addQuota(api)
 	s.addRouting(api)
+	s.addEndpoints(api)
 	s.addEvents(api)
 	return api
 }

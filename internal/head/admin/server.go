@@ -23,6 +23,7 @@ import (
 	"github.com/causeway-iot/causeway/internal/core/quota"
 	"github.com/causeway-iot/causeway/internal/obs"
 	"github.com/causeway-iot/causeway/internal/wire/blobsas"
+	"github.com/causeway-iot/causeway/plugin"
 )
 
 // Prefix is where the API lives.
@@ -80,6 +81,12 @@ type Server struct {
 	SignBlob func(hub string, g blobsas.Grant) (causeway.Secret, bool)
 	// Limiter finds what holds a hub to its quota; nil shows no use of it.
 	Limiter func(hub string) *quota.Limiter
+	// Endpoints finds what delivers to the custom endpoints of a hub; nil when
+	// there are none.
+	Endpoints func(hub string) (Endpoints, bool)
+	// EndpointKinds describes the kinds of custom endpoints, and the settings of
+	// the queues before them.
+	EndpointKinds func() (kinds []plugin.Kind, queue []plugin.Field)
 	// Registry counts devices; nil leaves the counts out.
 	Registry Registry
 	Health   *obs.Health         // nil is always healthy
