@@ -139,9 +139,19 @@ func (s *Sink) Send(ctx context.Context, batch []causeway.Message) error {
 	ctx, cancel := context.WithTimeout(ctx, deliveryTimeout)
 	defer cancel()
 	first, failure := len(batch), error(nil)
-	for _, r := range s.client.ProduceSync(ctx, records...) {
-		if i := place[r.Record]; r.Err != nil && i < first {
-			first, failure = i, r.Err
+	results := make(chan kgo.ProduceResult, len(records)) // room for all: nobody may listen any more
+	for _, r := range records {
+		s.client.Produce(ctx, r, func(r *kgo.Record, err error) { results <- kgo.ProduceResult{Record: r, Err: err} })
+	}
+	for range records {
+		select {
+		case r := <-results:
+			if i := place[r.Record]; r.Err != nil && i < first {
+				first, failure = i, r.Err
+			}
+		case <-ctx.Done():
+			// What is on its way cannot be called back; it may arrive twice.
+			return fmt.Errorf("topic %s: wait for acknowledgements: %w", s.c.Topic, ctx.Err())
 		}
 	}
 	switch {

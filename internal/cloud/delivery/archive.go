@@ -25,9 +25,14 @@ type archive struct {
 type chunk struct {
 	first, next eventlog.Offset
 	began       time.Time // when the first arrived
+	ended       time.Time // when the last did
 	bytes       uint64
 	count       int
 }
+
+// followedGroup is the name of the positions that are the times, in microseconds
+// since 1970, of the last messages that were written.
+const followedGroup = "followed"
 
 // archiveBatch is how many records are looked at together.
 const archiveBatch = 256
@@ -72,7 +77,7 @@ func (a *archive) gather(ctx context.Context) (chunk, error) {
 			}
 			c.bytes += weight(&it.msg)
 			c.count++
-			c.next = it.offset + 1
+			c.next, c.ended = it.offset+1, it.queued
 			if c.bytes >= uint64(a.window.Bytes) { //nolint:gosec // a size
 				return c, nil
 			}
@@ -136,24 +141,34 @@ func (a *archive) attempt(ctx context.Context, c chunk) error {
 	ctx, cancel := context.WithTimeout(ctx, archiveTimeout)
 	defer cancel()
 	began := time.Now()
-	err := a.to.Archive(ctx, plugin.Chunk{
-		Partition: int(a.part.id), First: int64(c.first), Time: c.began, Follows: a.before(ctx, c.first),
-		Messages: a.messages(ctx, c),
-	})
+	follows, err := a.before(ctx)
+	if err == nil {
+		err = a.to.Archive(ctx, plugin.Chunk{
+			Partition: int(a.part.id), First: int64(c.first), Time: c.began, Follows: follows, Messages: a.messages(ctx, c),
+		})
+	}
+	if err == nil {
+		err = a.written(ctx, c)
+	}
 	a.q.metrics.Latency.WithLabelValues(a.q.name).Observe(time.Since(began).Seconds())
 	return err
 }
 
-// before returns when the message before an offset arrived, if it is held.
-func (a *archive) before(ctx context.Context, at eventlog.Offset) time.Time {
-	if at == 0 {
-		return time.Time{}
+// before returns when the message before a chunk arrived; zero for not known.
+func (a *archive) before(ctx context.Context) (time.Time, error) {
+	at, ok, err := a.q.log.Committed(ctx, followedGroup, a.part.id)
+	if err != nil || !ok {
+		return time.Time{}, err
 	}
-	recs, err := a.q.log.Read(ctx, a.part.id, at-1, 1)
-	if err != nil || recs[0].Offset != at-1 {
-		return time.Time{}
-	}
-	return recs[0].Time
+	return time.UnixMicro(int64(at)), nil
+}
+
+// written stores when the last message of a chunk arrived, for the name of the
+// next one. Should it be the last that is stored before a crash, the chunk is
+// written again, under another name maybe, but none is lost for it.
+func (a *archive) written(ctx context.Context, c chunk) error {
+	ctx = context.WithoutCancel(ctx)
+	return a.q.log.Commit(ctx, followedGroup, a.part.id, eventlog.Offset(max(0, c.ended.UnixMicro())))
 }
 
 // messages reads the messages of a chunk.

@@ -102,12 +102,7 @@ func (p *pump) advance(ctx context.Context, to eventlog.Offset) error {
 	} else if pt.next-pt.trim < trimEvery {
 		return nil
 	}
-	// The last one stays: chunks are named after it, see plugin.Chunk.Follows.
-	if err := p.q.log.Trim(ctx, pt.id, pt.next-1); err != nil {
-		return err
-	}
-	pt.trim = pt.next
-	return nil
+	return p.q.trim(ctx, pt)
 }
 
 // deliver sends items until each was taken or became a dead letter. It returns

@@ -76,7 +76,9 @@ func (q *Queue) resume(ctx context.Context, pt *part) error {
 		return err
 	}
 	pt.next = min(max(at, oldest), next)
-	pt.trim = oldest
+	if err := q.trim(ctx, pt); err != nil { // a crash may have been in between
+		return err
+	}
 	if pt.next == next {
 		return nil
 	}
@@ -102,6 +104,16 @@ func (q *Queue) resume(ctx context.Context, pt *part) error {
 	q.messages.Add(int64(next - pt.next))
 	q.bytes.Add(int64(pt.total.Load() - pt.sent)) //nolint:gosec // not more than was appended
 	q.pulse.headed(int(pt.id), first[0].Time)
+	return nil
+}
+
+// trim gives back the space of what was sent. A partition that is quiet for long
+// must not hold back the space of others, so it is done to the last message.
+func (q *Queue) trim(ctx context.Context, pt *part) error {
+	if err := q.log.Trim(ctx, pt.id, pt.next); err != nil {
+		return err
+	}
+	pt.trim = pt.next
 	return nil
 }
 
@@ -157,8 +169,24 @@ func (q *Queue) appendTo(ctx context.Context, pt *part, msgs []*causeway.Message
 	for _, m := range msgs {
 		size += weight(m)
 	}
-	if !q.reserve(len(msgs), size) {
+	err := q.store(ctx, pt, size, msgs)
+	switch {
+	case err == nil || ctx.Err() != nil:
+		return err
+	case errors.Is(err, errFull):
 		return q.overflow(ctx, obituary{endpoint: q.name, reason: ReasonFull}, msgs)
+	}
+	q.out.Error("the queue of an endpoint does not store messages", obs.KeyError, err)
+	return q.overflow(ctx, obituary{endpoint: q.name, reason: ReasonBroken, detail: clip(err.Error())}, msgs)
+}
+
+// errFull says that a queue has no room.
+var errFull = errors.New("the queue is full")
+
+// store stores messages of a weight in a partition.
+func (q *Queue) store(ctx context.Context, pt *part, size uint64, msgs []*causeway.Message) error {
+	if !q.reserve(len(msgs), size) {
+		return errFull
 	}
 	recs := make([]eventlog.Record, len(msgs))
 	var buf []byte
@@ -169,14 +197,15 @@ func (q *Queue) appendTo(ctx context.Context, pt *part, msgs []*causeway.Message
 	}
 	if _, err := q.log.Append(ctx, pt.id, recs...); err != nil {
 		q.release(len(msgs), size)
-		if ctx.Err() != nil {
-			return err
-		}
-		q.out.Error("the queue of an endpoint does not store messages", obs.KeyError, err)
-		return q.overflow(ctx, obituary{endpoint: q.name, reason: ReasonBroken, detail: clip(err.Error())}, msgs)
+		return err
 	}
 	q.metrics.Queued.WithLabelValues(q.name).Add(float64(len(msgs)))
 	return nil
+}
+
+// again stores a dead letter, unless there is no room.
+func (q *Queue) again(ctx context.Context, m *causeway.Message) error {
+	return q.store(ctx, q.parts[Partition(m.From.Device, len(q.parts))], weight(m), []*causeway.Message{m})
 }
 
 // recordOverhead is what a record counts for besides its message.
@@ -207,12 +236,6 @@ func (q *Queue) reserve(messages int, bytes uint64) bool {
 	}
 	q.release(messages, bytes)
 	return false
-}
-
-// fits reports whether there is room for a message now.
-func (q *Queue) fits(m *causeway.Message) bool {
-	p := q.policy.Load()
-	return q.messages.Load() < p.MaxMessages && q.bytes.Load()+int64(weight(m)) <= p.MaxBytes //nolint:gosec // a size
 }
 
 func (q *Queue) release(messages int, bytes uint64) {

@@ -38,7 +38,8 @@ type Service struct {
 	o    Options
 	dead *deadLetters
 
-	changes sync.Mutex // held by Set, Remove, Replay and Close
+	changes sync.Mutex // held by Set, Remove and Close
+	replays sync.Mutex // held by Replay
 
 	mu     sync.RWMutex
 	closed bool
@@ -201,35 +202,43 @@ func (s *Service) canonical(name string) string {
 // GenericNotFound, ServiceUnavailable (the queue is full).
 func (s *Service) Replay(ctx context.Context, endpoint string) (n int, err error) {
 	const op = "delivery.Replay"
-	s.changes.Lock()
-	defer s.changes.Unlock()
+	s.replays.Lock()
+	defer s.replays.Unlock()
 	q, ok := s.Queue(endpoint)
 	if !ok {
 		return 0, unknown(op, endpoint)
 	}
-	for at := int64(0); ; {
+	_, end, err := s.dead.log.Bounds(ctx, 0)
+	if err != nil {
+		return 0, err
+	}
+	for at := int64(0); at < int64(end); {
 		page, next, last, err := s.dead.list(ctx, q.name, at, scanBatch)
 		if err != nil {
 			return n, err
 		}
 		for i, l := range page {
-			if !q.fits(&page[i].Message) {
-				return n, errors.Join(s.dead.move(ctx, q.name, eventlog.Offset(l.Offset)),
-					causeway.Errorf(causeway.ServiceUnavailable, op, "the queue of endpoint %s is full: %d dead letters were put back, the others stay", q.name, n))
+			if l.Offset >= int64(end) { // it died meanwhile
+				return n, nil
 			}
-			if err := q.Append(ctx, l.Message); err != nil {
-				return n, err
+			if err := q.again(ctx, &page[i].Message); err != nil {
+				err = errors.Join(err, s.dead.move(ctx, q.name, eventlog.Offset(l.Offset)))
+				return n, &causeway.Error{
+					Code: causeway.ServiceUnavailable, Op: op, Err: err,
+					Msg: fmt.Sprintf("the queue of endpoint %s is full or fails: %d dead letters were put back, the others stay", q.name, n),
+				}
 			}
 			n++
 		}
-		// Up to here all are dealt with, those of others are none of its business.
-		if err := s.dead.move(ctx, q.name, eventlog.Offset(next)); err != nil {
+		// Up to here all are dealt with; those of others are none of its business.
+		if err := s.dead.move(ctx, q.name, min(eventlog.Offset(next), end)); err != nil {
 			return n, err
 		}
 		if at = next; last {
-			return n, nil
+			break
 		}
 	}
+	return n, nil
 }
 
 // Purge forgets the dead letters of an endpoint that there are by now.
