@@ -33,17 +33,13 @@ func (v *message) turn(m *causeway.Message) {
 	}
 }
 
-// Property returns an application property.
+// Property returns an application property. Names that are as long are compared
+// without case; that some letters take more bytes than their capitals does not
+// count.
 func (v *message) Property(name string) (value string, null, ok bool) {
 	for i := range v.m.Properties {
 		p := &v.m.Properties[i]
 		if len(p.Key) == len(name) && (p.Key == name || strings.EqualFold(p.Key, name)) {
-			return p.Value, false, true
-		}
-	}
-	// Names that fold to others of another length are rare enough to come last.
-	for i := range v.m.Properties {
-		if p := &v.m.Properties[i]; len(p.Key) != len(name) && strings.EqualFold(p.Key, name) {
 			return p.Value, false, true
 		}
 	}
