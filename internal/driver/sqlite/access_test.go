@@ -1,7 +1,9 @@
 package sqlite
 
 import (
+	"bytes"
 	"fmt"
+	"log/slog"
 	"math"
 	"path/filepath"
 	"strings"
@@ -145,8 +147,12 @@ func TestHashing(t *testing.T) {
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if db, err = Open(t.Context(), path, Options{}); err != nil {
+	var log bytes.Buffer
+	if db, err = Open(t.Context(), path, Options{Log: slog.New(slog.NewTextHandler(&log, nil))}); err != nil {
 		t.Fatal(err)
+	}
+	if s := log.String(); strings.Count(s, "are being indexed") != 1 || strings.Count(s, "tags are indexed") != 1 {
+		t.Errorf("the log says %s", s)
 	}
 	defer func() {
 		if err := db.Close(); err != nil {

@@ -7,6 +7,7 @@ import (
 	"hash"
 	"hash/fnv"
 	"math"
+	"time"
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/lang/hubquery"
@@ -84,13 +85,19 @@ func rehashTags(c *conn, id causeway.Identity, tags string) error {
 // finishHashing makes the hashes of twins that are older than hashes, in
 // transactions of their own, and goes on where a run before has ended.
 func (db *DB) finishHashing(ctx context.Context) error {
-	for {
+	for began := (time.Time{}); ; {
 		left, err := write(ctx, db, "finishHashing", maxGroupBytes, hashSome)
-		if err != nil {
+		switch {
+		case err != nil:
 			return fmt.Errorf("index tags: %w", err)
-		}
-		if !left {
+		case !left && !began.IsZero():
+			db.writer.log.Info("tags are indexed", "took", time.Since(began))
 			return nil
+		case !left:
+			return nil
+		case began.IsZero():
+			began = time.Now()
+			db.writer.log.Info("tags of twins from an earlier release are being indexed; a million take about a minute")
 		}
 	}
 }
