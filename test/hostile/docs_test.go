@@ -227,6 +227,37 @@ func TestCommandLine(t *testing.T) {
 	}
 }
 
+// link is a link of a document to a file.
+var link = regexp.MustCompile(`\]\(([^)#:]+)(?:#[^)]*)?\)`)
+
+// TestLinksOfDocuments holds all documents to the files that they link to.
+func TestLinksOfDocuments(t *testing.T) {
+	n := 0
+	for _, pattern := range []string{"../../*.md", "../../docs/*.md", "../../docs/*/*.md"} {
+		paths, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range paths {
+			text, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, line := range strings.Split(string(text), "\n") {
+				for _, m := range link.FindAllStringSubmatch(line, -1) {
+					n++
+					if _, err := os.Stat(filepath.Join(filepath.Dir(path), m[1])); err != nil {
+						t.Errorf("%s, line %d: %v", path, i+1, err)
+					}
+				}
+			}
+		}
+	}
+	if n < 500 {
+		t.Errorf("only %d links: are these still the documents?", n)
+	}
+}
+
 // TestCheck shows that the check of the document can fail.
 func TestCheck(t *testing.T) {
 	const file = "docs_test.go"
