@@ -59,7 +59,8 @@ func NewCmdVersion(st *state.State) *cobra.Command {
 	return cmd
 }
 
-// NewCmdConfig returns the commands about the configuration file.
+// NewCmdConfig returns the commands about the configuration file, and those about
+// configurations of devices, which tools call by the same word.
 func NewCmdConfig(st *state.State) *cobra.Command {
 	example := &cobra.Command{
 		Use: "example", Short: "Print a configuration file with every setting and its default", Args: noArgs,
@@ -82,5 +83,11 @@ func NewCmdConfig(st *state.State) *cobra.Command {
 			return nil
 		},
 	}
-	return family("config", "Work with the configuration file", example, check)
+	example.GroupID, check.GroupID = "file", "file"
+	cmd := family("config", "Configure devices, and the server by its file")
+	cmd.Aliases = []string{"configuration"}
+	cmd.AddGroup(&cobra.Group{ID: "devices", Title: "Devices:"}, &cobra.Group{ID: "file", Title: "The server's file:"})
+	cmd.AddCommand(example, check)
+	addConfigurations(cmd, st)
+	return cmd
 }
