@@ -3,6 +3,7 @@ package deploy
 import (
 	"bytes"
 	"cmp"
+	"iter"
 	"slices"
 	"strings"
 
@@ -52,7 +53,7 @@ type book struct {
 // references says which conditions are touched by which changes.
 type references struct {
 	any      [sections]bitset            // by every change of a section
-	keys     [sections]map[string]bitset // by changes of a member of a section, named in quotes as in JSON
+	keys     [sections]map[string]bitset // by changes of a member of a section
 	volatile bitset                      // by what no change tells of, such as connections
 }
 
@@ -169,7 +170,7 @@ func (r *references) member(c *compiled, s section, path *hubquery.Path) {
 	if r.keys[s] == nil {
 		r.keys[s] = map[string]bitset{}
 	}
-	name := `"` + path.Segments[0].Name + `"`
+	name := path.Segments[0].Name
 	r.keys[s][name] = r.keys[s][name].with(c.ord)
 }
 
@@ -180,12 +181,45 @@ func (r *references) touched(into bitset, s section, patch []byte) bitset {
 	if len(r.keys[s]) == 0 {
 		return into
 	}
-	// A name may be written with escapes; then it is not looked for.
-	escaped := slices.Contains(patch, '\\')
-	for name, bits := range r.keys[s] {
-		if escaped || bytes.Contains(patch, []byte(name)) {
+	if slices.Contains(patch, '\\') { // names may be written with escapes
+		for _, bits := range r.keys[s] {
 			into = into.join(bits)
 		}
+		return into
+	}
+	for name := range members(patch) {
+		into = into.join(r.keys[s][string(name)])
 	}
 	return into
+}
+
+// members returns the names of the members of a JSON object without escapes.
+func members(object []byte) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		depth, named := 0, false
+		for i := 0; i < len(object); i++ {
+			switch object[i] {
+			case '{', '[':
+				depth++
+			case '}', ']':
+				depth--
+			case ',':
+				if depth == 1 {
+					named = false
+				}
+			case '"':
+				n := bytes.IndexByte(object[i+1:], '"')
+				if n < 0 {
+					return
+				}
+				if depth == 1 && !named {
+					if !yield(object[i+1 : i+1+n]) {
+						return
+					}
+					named = true
+				}
+				i += n + 1
+			}
+		}
+	}
 }
