@@ -71,6 +71,7 @@ func conditionError(text string, list []client.RouteError) error {
 // trialFlags are a message as flags.
 type trialFlags struct {
 	body, contentType, contentEncoding, twin string
+	device, module                           string
 	properties, system                       []string
 }
 
@@ -80,6 +81,8 @@ func (f *trialFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.contentEncoding, "content-encoding", "utf-8", "of the body; conditions read no other than utf-8, utf-16 and utf-32")
 	cmd.Flags().StringArrayVarP(&f.properties, "property", "p", nil, "application property `key=value`, may be repeated")
 	cmd.Flags().StringArrayVar(&f.system, "system", nil, "system property `name=value`, e.g. connectionDeviceId=d1, may be repeated")
+	cmd.Flags().StringVarP(&f.device, "device", "d", "", "`id` of the device that sends it: its twin counts")
+	addModule(cmd, &f.module)
 	cmd.Flags().StringVar(&f.twin, "twin", "", "twin of the sender as `JSON`: {\"tags\":…,\"properties\":{\"desired\":…,\"reported\":…}}; @FILE reads a file")
 }
 
@@ -106,6 +109,9 @@ func (f *trialFlags) trial(st *state.State) (client.RouteTrial, error) {
 		}
 		t.Message.SystemProperties[k] = v
 	}
+	if f.module != "" && f.device == "" {
+		return t, usagef("--module needs the --device that it is of")
+	}
 	if f.twin != "" {
 		text, err := textOrFile(st, "--twin", f.twin)
 		if err != nil {
@@ -117,6 +123,29 @@ func (f *trialFlags) trial(st *state.State) (client.RouteTrial, error) {
 		}
 	}
 	return t, nil
+}
+
+// from makes the message one of the device that the flags name: its ids, and its
+// twin unless another was given.
+func (f *trialFlags) from(ctx context.Context, l *login, t *client.RouteTrial) error {
+	if f.device == "" {
+		return nil
+	}
+	t.Message.SystemProperties["connectionDeviceId"] = f.device
+	if f.module != "" {
+		t.Message.SystemProperties["connectionModuleId"] = f.module
+	}
+	if t.Twin != nil {
+		return nil
+	}
+	return l.with(ctx, func(ctx context.Context, s *client.Service) error {
+		twin, err := s.Twin(ctx, f.device, f.module)
+		if err != nil {
+			return err
+		}
+		t.Twin = &client.RouteTrialTwin{}
+		return json.Unmarshal(twin.Raw, t.Twin)
+	})
 }
 
 // textOrFile returns a text, or what is in the file it names after an @.
@@ -143,7 +172,7 @@ take the message. A route takes a message only when its condition is true;
 undefined means that it reads something the message does not have.`,
 		Example: "  causeway route test hot --body '{\"temperature\":31}'\n" +
 			"  causeway route test --condition '$twin.tags.floor = 3' --twin '{\"tags\":{\"floor\":3}}'\n" +
-			"  causeway route test --body @message.json --property level=high",
+			"  causeway route test --device pump-1 --body @message.json --property level=high",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
 				return exactArgs("NAME")(cmd, args)
@@ -169,6 +198,9 @@ undefined means that it reads something the message does not have.`,
 		single := cmd.Flags().Changed("condition")
 		if single && len(args) > 0 {
 			return usagef("give the name of a route or --condition, not both")
+		}
+		if err := trial.from(cmd.Context(), l, &t); err != nil {
+			return err
 		}
 		return l.withRouting(cmd.Context(), func(ctx context.Context, a *client.Admin, hub string) error {
 			if !single && len(args) == 0 {

@@ -208,6 +208,67 @@ func TestRoutes(t *testing.T) {
 	same(t, "without routes", c.events(t), from+`{"t":35}`)
 }
 
+// TestRoutesChangeUnderLoad: while routes change back and forth every message goes
+// to exactly one of the endpoints that they lead to, and in order.
+func TestRoutesChangeUnderLoad(t *testing.T) {
+	const devices, batches, size = 4, 200, 5
+	sets := []*routing.Settings{
+		nil, // events
+		settings(routing.Route{Source: routing.DeviceMessages, Condition: "$body.n >= 0", EndpointNames: []string{"a"}}),
+		settings(routing.Route{Source: routing.DeviceMessages, Condition: "level = 'x' OR $body.n = - 1", EndpointNames: []string{"b"}}),
+	}
+	c := newRouted(t, sets[1], nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	var change, send sync.WaitGroup
+	change.Go(func() {
+		for i := 0; ctx.Err() == nil; i++ {
+			c.hub.SetHub(c.described(sets[i%len(sets)]))
+		}
+	})
+	for d := range devices {
+		session := connect(t, c.cloud, c.Add(t, fmt.Sprint("d", d), ""), &settler{}, 0)
+		send.Go(func() {
+			for b := range batches {
+				msgs := make([]causeway.Message, size)
+				for i := range msgs {
+					msgs[i] = body(fmt.Sprintf(`{"n":%d}`, b*size+i))
+					msgs[i].Properties = []causeway.Property{{Key: "level", Value: "x"}}
+				}
+				if err := session.Send(ctx, msgs...); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	send.Wait()
+	cancel()
+	change.Wait()
+	got := map[string]int{}
+	for _, list := range [][]string{c.events(t), c.shelves["a"].take(), c.shelves["b"].take()} {
+		last := map[string]int{}
+		for _, l := range list {
+			var source, device string
+			var n int
+			if _, err := fmt.Sscanf(l, `%s %s {"n":%d}`, &source, &device, &n); err != nil {
+				t.Fatalf("%s: %v", l, err)
+			}
+			if before, ok := last[device]; ok && n <= before {
+				t.Errorf("%s: %d after %d", device, n, before)
+			}
+			last[device] = n
+			got[l]++
+		}
+	}
+	for l, n := range got {
+		if n != 1 {
+			t.Errorf("%q came %d times", l, n)
+		}
+	}
+	if want := devices * batches * size; len(got) != want {
+		t.Errorf("%d different messages came, %d were sent", len(got), want)
+	}
+}
+
 // TestReservedPropertiesOfRoutedMessages: what pretends to be a stamp does not
 // get past routes either.
 func TestReservedPropertiesOfRoutedMessages(t *testing.T) {
