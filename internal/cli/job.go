@@ -19,10 +19,11 @@ const watchInterval = 500 * time.Millisecond
 
 // NewCmdJob returns the commands about jobs.
 func NewCmdJob(st *state.State) *cobra.Command {
-	cmd := family("job", "Change twins of many devices, or call a method of each")
+	cmd := family("job", "Change twins of many devices, call a method of each, export and import identities")
 	l := addLogin(cmd, st)
 	cmd.AddCommand(
 		newCmdJobTwin(st, l), newCmdJobMethod(st, l), newCmdJobList(st, l), newCmdJobShow(st, l), newCmdJobCancel(st, l), newCmdJobWatch(st, l),
+		newCmdJobExport(st, l), newCmdJobImport(st, l), newCmdJobTransfers(st, l),
 	)
 	return cmd
 }
@@ -210,6 +211,12 @@ func newCmdJobShow(st *state.State, l *login) *cobra.Command {
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return l.with(cmd.Context(), func(ctx context.Context, s *client.Service) error {
 			j, err := s.Job(ctx, args[0])
+			if causeway.CodeOf(err) == causeway.JobNotFound {
+				// It may be an export or import, whose ids are the hub's.
+				if x, terr := s.Transfer(ctx, args[0]); terr == nil {
+					return out.print(x, func(t *table) { transferTable(t, x) })
+				}
+			}
 			if err != nil {
 				return err
 			}
@@ -228,6 +235,15 @@ func newCmdJobCancel(st *state.State, l *login) *cobra.Command {
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return l.with(cmd.Context(), func(ctx context.Context, s *client.Service) error {
 			j, err := s.CancelJob(ctx, args[0])
+			if causeway.CodeOf(err) == causeway.JobNotFound {
+				if s.CancelTransfer(ctx, args[0]) == nil {
+					x, err := s.Transfer(ctx, args[0])
+					if err != nil {
+						return err
+					}
+					return out.print(x, func(t *table) { transferTable(t, x) })
+				}
+			}
 			if err != nil {
 				return err
 			}

@@ -37,6 +37,7 @@ import (
 	"github.com/causeway-iot/causeway/internal/cloud/outbox"
 	"github.com/causeway-iot/causeway/internal/cloud/query"
 	"github.com/causeway-iot/causeway/internal/cloud/registry"
+	"github.com/causeway-iot/causeway/internal/cloud/transfer"
 	"github.com/causeway-iot/causeway/internal/cloud/upload"
 	"github.com/causeway-iot/causeway/internal/core/secret"
 	"github.com/causeway-iot/causeway/internal/driver/sqlite"
@@ -81,6 +82,7 @@ type Cloud struct {
 	queries     *query.Service
 	deployments *deploy.Service
 	jobs        *job.Service
+	transfers   *transfer.Service
 	uploads     *upload.Service
 	set         *cloudhub.Set
 	hubs        *hubs
@@ -178,6 +180,7 @@ func (c *Cloud) openStores(ctx context.Context) error {
 	}); err != nil {
 		return fmt.Errorf("load configurations: %w", err)
 	}
+	c.transfers = c.newTransfers(keyring)
 	c.registry.Watch(c.set)
 	c.registry.Observe(c.set)
 	c.registry.Observe(c.deployments)
@@ -190,7 +193,7 @@ func (c *Cloud) openStores(ctx context.Context) error {
 	c.hubs = &hubs{
 		blobKey: blobKey,
 		dir:     filepath.Join(c.cfg.Data, HubsDir), events: c.cfg.Events, log: c.log, reg: c.reg,
-		registry: c.registry, commands: c.commands, outbox: c.outbox, deployments: c.deployments, jobs: c.jobs, set: c.set,
+		registry: c.registry, commands: c.commands, outbox: c.outbox, deployments: c.deployments, jobs: c.jobs, transfers: c.transfers, set: c.set,
 		custom: c.cfg.Endpoints, sinks: all.Sinks(),
 		running: map[string]*running{}, leaving: map[string][]causeway.Identity{},
 	}

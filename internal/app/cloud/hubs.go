@@ -23,6 +23,7 @@ import (
 	"github.com/causeway-iot/causeway/internal/cloud/job"
 	"github.com/causeway-iot/causeway/internal/cloud/outbox"
 	"github.com/causeway-iot/causeway/internal/cloud/registry"
+	"github.com/causeway-iot/causeway/internal/cloud/transfer"
 	"github.com/causeway-iot/causeway/internal/cloud/upload"
 	"github.com/causeway-iot/causeway/internal/core/quota"
 	"github.com/causeway-iot/causeway/internal/driver/dirblob"
@@ -47,6 +48,7 @@ type hubs struct {
 	outbox      *outbox.Service
 	deployments *deploy.Service
 	jobs        *job.Service
+	transfers   *transfer.Service
 	set         *cloudhub.Set
 	blobKey     blobKey
 	custom      config.Endpoints // what the configuration says of custom endpoints
@@ -244,6 +246,7 @@ func (h *hubs) purge(name string) error {
 	h.outbox.Forget(name)
 	h.deployments.Forget(name)
 	h.jobs.Forget(name)
+	h.transfers.Forget(name)
 	return state.RemoveAll(filepath.Join(h.dir, name))
 }
 

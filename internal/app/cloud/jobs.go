@@ -1,7 +1,21 @@
 package cloud
 
 import (
+	"crypto/tls"
+	"net"
+	"net/http"
+	"time"
+
 	"github.com/causeway-iot/causeway/internal/cloud/job"
+	"github.com/causeway-iot/causeway/internal/cloud/transfer"
+	"github.com/causeway-iot/causeway/internal/core/blob"
+)
+
+// Bounds of the requests to other people's storage.
+const (
+	storageDial  = 10 * time.Second
+	storageIdle  = time.Minute
+	storageConns = 4
 )
 
 // newJobs returns the service of scheduled jobs. It works on the hubs that run,
@@ -23,4 +37,37 @@ func (c *Cloud) jobPolicy(hub string) job.Policy {
 		return job.Policy{}
 	}
 	return job.Policy{Active: h.Settings.JobsActive, Rate: float64(h.Settings.JobDevicesPerSecond)}
+}
+
+// newTransfers returns the service of imports and exports.
+func (c *Cloud) newTransfers(sealer transfer.Sealer) *transfer.Service {
+	return transfer.New(transfer.Options{
+		Store: c.db.Transfers(), Registry: c.registry, Sealer: sealer,
+		Containers:     transfer.Own{Accounts: c.account, Other: transfer.HTTPS{Client: storageClient()}},
+		Configurations: transfer.Deployed{Deployments: c.deployments}, Log: c.log,
+	})
+}
+
+// account finds the blob storage of a hub by one of its hosts.
+func (c *Cloud) account(host string) (key []byte, store blob.Store, ok bool) {
+	h, ok := c.set.ByHost(host)
+	if !ok {
+		return nil, nil, false
+	}
+	s, ok := c.hubs.storage(h.Name())
+	return s.Key, s.Store, ok
+}
+
+// storageClient speaks to storage elsewhere. It does not follow redirects: an
+// address stands for what its owner may use.
+func storageClient() *http.Client {
+	dial := &net.Dialer{Timeout: storageDial}
+	return &http.Client{
+		Transport: &http.Transport{
+			DialContext: dial.DialContext, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12},
+			TLSHandshakeTimeout: storageDial, MaxConnsPerHost: storageConns, IdleConnTimeout: storageIdle, ForceAttemptHTTP2: true,
+			Proxy: http.ProxyFromEnvironment,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 }

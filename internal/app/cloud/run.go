@@ -93,12 +93,13 @@ func (c *Cloud) Run(ctx context.Context) error {
 		go func() { ended <- part(heads, name, run) }()
 	}
 	// So do the services, which outlive the heads.
-	queues := make(chan error, 5)
+	queues := make(chan error, 6)
 	go func() { queues <- part(services, "command queues", c.commands.Run) }()
 	go func() { queues <- part(services, "configurations", c.deployments.Run) }()
 	go func() { queues <- part(services, "queues to back ends", c.outbox.Run) }()
 	go func() { queues <- part(services, "file uploads", c.uploads.Run) }()
 	go func() { queues <- part(services, "jobs", c.jobs.Run) }()
+	go func() { queues <- part(services, "imports and exports", c.transfers.Run) }()
 
 	err := c.announce(ctx)
 	running, queuesRun := len(parts), cap(queues)
@@ -214,7 +215,7 @@ func (c *Cloud) webServer(hub causeway.Hub, ws *wsnet.Handler, a *admin.Server) 
 			h, ok := c.set.ByHost(host)
 			return h, ok
 		},
-		Registry: c.registry, Commands: c.commands, Feedback: c.outbox, Queries: c.queries, Configurations: c.deployments, Jobs: c.jobs, Log: c.log,
+		Registry: c.registry, Commands: c.commands, Feedback: c.outbox, Queries: c.queries, Configurations: c.deployments, Jobs: c.jobs, Transfers: c.transfers, Log: c.log,
 		Metrics: obs.NewHead(c.reg, "https"), Tracer: c.tracer,
 	}
 	devices := &devicehttp.Server{

@@ -224,4 +224,5 @@ func (c *httpsContainer) Commit(ctx context.Context, name string, ids []string) 
 	})
 }
 
+// encodeID returns an id of a block as the Blob service wants it.
 func encodeID(id string) string { return base64.StdEncoding.EncodeToString([]byte(id)) }

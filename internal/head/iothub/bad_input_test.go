@@ -70,6 +70,7 @@ func badInputs() []badInput {
 	putJob := func(id, body string) request {
 		return request{method: "PUT", path: "/jobs/v2/" + id, body: body}
 	}
+	transfer := func(body string) request { return request{method: "POST", path: "/jobs/create", body: body} }
 	const unauthorized, argument, json = causeway.IotHubUnauthorized, causeway.ArgumentInvalid, causeway.DeserializationError
 	return []badInput{
 		// Routing.
@@ -284,6 +285,24 @@ func badInputs() []badInput {
 		{"list of jobs of an unknown status", request{method: "GET", path: "/jobs/v2/query?jobStatus=asleep"}, argument, "asleep"},
 		{"list of jobs with a page of none", request{method: "GET", path: "/jobs/v2/query", header: with("x-ms-max-item-count", "0")}, argument, "x-ms-max-item-count"},
 		{"list of jobs with a foreign continuation", request{method: "GET", path: "/jobs/v2/query", header: with("x-ms-continuation", "abc")}, argument, "continuation"},
+
+		// Imports and exports; what is wrong with a file is in its list of errors.
+		{"transfer of an unknown type", transfer(`{"type":"backup"}`), argument, "backup"},
+		{"export without a container", transfer(`{"type":"export"}`), causeway.ArgumentNull, "outputBlobContainerUri"},
+		{"import without a container", transfer(`{"type":"import"}`), causeway.ArgumentNull, "inputBlobContainerUri"},
+		{"export to an address that is not https", transfer(`{"type":"export","outputBlobContainerUri":"http://169.254.169.254/latest?sig=x"}`), causeway.BlobContainerValidationError, "https://"},
+		{"export to an address without a signature", transfer(`{"type":"export","outputBlobContainerUri":"https://a.example/c"}`), causeway.BlobContainerValidationError, "sig"},
+		{"export to an address of 5000 bytes", transfer(`{"type":"export","outputBlobContainerUri":"https://a.example/c?sig=` + strings.Repeat("x", 5000) + `"}`), argument, "4096"},
+		{"export to a name that climbs", transfer(`{"type":"export","outputBlobContainerUri":"https://a.example/c?sig=x","outputBlobName":"../x"}`), argument, ".."},
+		{"export by an identity", transfer(`{"type":"export","outputBlobContainerUri":"https://a.example/c?sig=x","storageAuthenticationType":"identityBased"}`), causeway.ManagedIdentityNotEnabled, "shared access signature"},
+		{"transfer that is an array", transfer(`[]`), json, "object"},
+		{"transfer over 64 KiB", transfer(`{"x":"` + strings.Repeat("x", 64<<10) + `"}`), causeway.GenericRequestEntityTooLarge, ""},
+		{"transfer with a token that may only read", request{method: "POST", path: "/jobs/create", body: `{}`, header: with("Authorization", token("registryRead"))}, unauthorized, "RegistryWrite"},
+		{"transfers with a token that may only serve", request{method: "GET", path: "/jobs", header: with("Authorization", token("service"))}, unauthorized, "RegistryRead"},
+		{"transfer that is not there", request{method: "GET", path: "/jobs/ghost"}, causeway.JobNotFound, "ghost"},
+		{"cancel a transfer that is not there", request{method: "DELETE", path: "/jobs/ghost"}, causeway.JobNotFound, "ghost"},
+		{"old export without an account", request{method: "POST", path: "/$admin/exportRegistry", body: `{"containerName":"c","storageConnectionString":"x=y"}`}, argument, "AccountName"},
+		{"old import without a container", request{method: "POST", path: "/%24admin/importRegistry", body: `{}`}, causeway.ArgumentNull, "containerName"},
 
 		// Commands.
 		{"command over 64 KB", send(strings.Repeat("x", causeway.MaxCommandSize+1)), causeway.MessageTooLarge, fmt.Sprint(causeway.MaxCommandSize)},

@@ -63,6 +63,13 @@ var routes = []route{
 	{name: "invokeMethod", method: "POST", pattern: "/twins/{deviceId}/methods", form: formB, rights: service, handle: (*handler).invoke},
 	{name: "invokeModuleMethod", method: "POST", pattern: "/twins/{deviceId}/modules/{moduleId}/methods", form: formB, rights: service, handle: (*handler).invoke},
 
+	{name: "createTransfer", method: "POST", pattern: "/jobs/create", rights: mayWrite, handle: (*handler).createTransfer},
+	{name: "listTransfers", method: "GET", pattern: "/jobs", rights: mayRead, handle: (*handler).listTransfers},
+	{name: "getTransfer", method: "GET", pattern: "/jobs/{jobId}", rights: mayRead, handle: (*handler).getTransfer},
+	{name: "cancelTransfer", method: "DELETE", pattern: "/jobs/{jobId}", rights: mayWrite, handle: (*handler).cancelTransfer},
+	{name: "exportRegistry", method: "POST", pattern: "/$admin/exportRegistry", rights: mayWrite, handle: (*handler).exportRegistry},
+	{name: "importRegistry", method: "POST", pattern: "/$admin/importRegistry", rights: mayWrite, handle: (*handler).importRegistry},
+
 	{name: "listJobs", method: "GET", pattern: "/jobs/v2/query", form: formB, rights: service, handle: (*handler).listJobs},
 	{name: "createJob", method: "PUT", pattern: "/jobs/v2/{jobId}", form: formB, rights: service, handle: (*handler).createJob},
 	{name: "getJob", method: "GET", pattern: "/jobs/v2/{jobId}", form: formB, rights: service, handle: (*handler).getJob},

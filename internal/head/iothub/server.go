@@ -96,6 +96,7 @@ type Server struct {
 	Queries        Queries
 	Configurations Configurations
 	Jobs           Jobs
+	Transfers      Transfers
 	Log            *slog.Logger // nil for none
 	Metrics        *obs.Head    // nil for none
 	Tracer         trace.TracerProvider
@@ -109,7 +110,7 @@ type Server struct {
 func (s *Server) Handler() http.Handler {
 	h := &handler{
 		hubs: s.Hubs, registry: s.Registry, commands: s.Commands, feedback: s.Feedback, queries: s.Queries, configurations: s.Configurations,
-		jobs: s.Jobs, bulk: &bulk.Service{Registry: s.Registry},
+		jobs: s.Jobs, transfers: s.Transfers, bulk: &bulk.Service{Registry: s.Registry},
 		log: s.Log, metrics: s.Metrics, fallback: s.Fallback,
 	}
 	if h.log == nil {
@@ -133,6 +134,7 @@ type handler struct {
 	queries        Queries
 	configurations Configurations
 	jobs           Jobs
+	transfers      Transfers
 	bulk           *bulk.Service
 	log            *slog.Logger
 	metrics        *obs.Head

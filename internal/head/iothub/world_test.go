@@ -35,6 +35,8 @@ import (
 	"github.com/causeway-iot/causeway/internal/cloud/query"
 	"github.com/causeway-iot/causeway/internal/cloud/registry"
 	"github.com/causeway-iot/causeway/internal/cloud/registry/storetest"
+	"github.com/causeway-iot/causeway/internal/cloud/transfer"
+	"github.com/causeway-iot/causeway/internal/cloud/transfer/transfertest"
 	"github.com/causeway-iot/causeway/internal/core/auth"
 	"github.com/causeway-iot/causeway/internal/core/quota"
 	"github.com/causeway-iot/causeway/internal/head/iothub"
@@ -139,6 +141,7 @@ type world struct {
 	configurations *deploy.Service
 	outcomes       *outboxtest.Memory
 	jobs           *job.Service // started by runJobs
+	transfers      *transfer.Service
 	handler        http.Handler
 }
 
@@ -162,8 +165,11 @@ func newWorld(t *testing.T) *world {
 		Store: jobtest.NewMemory("myhub"), Selector: selector{w}, Registry: w.registry,
 		Hubs: func(string) (job.Hub, bool) { return w.hub, true },
 	})
+	w.transfers = transfer.New(transfer.Options{
+		Store: transfertest.NewMemory("myhub"), Registry: w.registry, Containers: unreachable{transfer.HTTPS{}}, Sealer: plain{},
+	})
 	w.handler = (&iothub.Server{
-		Hubs: w.hubs, Registry: w.registry, Commands: w.commands, Feedback: w.outbox, Queries: w.queries, Configurations: configurations, Jobs: w.jobs,
+		Hubs: w.hubs, Registry: w.registry, Commands: w.commands, Feedback: w.outbox, Queries: w.queries, Configurations: configurations, Jobs: w.jobs, Transfers: w.transfers,
 	}).Handler()
 	return w
 }

@@ -174,3 +174,24 @@ export const once = (emitter, name, timeoutMs = 20000) => new Promise((resolve, 
   const timer = setTimeout(() => reject(new Error(`timed out waiting for ${name}`)), timeoutMs).unref();
   emitter.once(name, (v) => { clearTimeout(timer); resolve(v); });
 });
+
+/** container makes a blob container of the hub and resolves to {uri, get, put}: its address, and reading and writing its blobs. */
+export async function container(prefix) {
+  const name = unique(prefix);
+  const sign = async (grant) => {
+    const a = await admin('POST', '/blob-signatures', { seconds: 600, ...grant });
+    return [`https://${host}${a.path}`, a.query];
+  };
+  const blob = async (method, [base, query], path, extra, body, headers = {}) => {
+    const r = await request(method, `${base}/${path}?${extra}${query}`, { token: '', headers: { 'x-ms-version': '2021-12-02', ...headers }, body });
+    if (r.status >= 300) throw new Error(`${method} ${path}: ${r.status} ${r.body}`);
+    return r.body.toString();
+  };
+  await blob('PUT', await sign({ permissions: 'c' }), name, 'restype=container&');
+  const all = await sign({ container: name, permissions: 'rcwl' });
+  return {
+    uri: `${all[0]}?${all[1]}`,
+    get: (n) => blob('GET', all, n, ''),
+    put: (n, text) => blob('PUT', all, n, '', text, { 'x-ms-blob-type': 'BlockBlob', 'Content-Length': Buffer.byteLength(text) }),
+  };
+}

@@ -224,3 +224,47 @@ class Inbox:
 
     def __len__(self):
         return len(self.items)
+
+
+class Container:
+    """A blob container of the hub: its address, and reading and writing its blobs."""
+
+    def __init__(self, prefix):
+        self.name = unique(prefix)
+        path, query = self._sign(permissions="c")
+        self._blob("PUT", f"{path}/{self.name}?restype=container&{query}")
+        self._path, self._query = self._sign(container=self.name, permissions="rcwl")
+        self.uri = f"https://{HOST}{self._path}?{self._query}"
+
+    def _sign(self, **grant):
+        conn, path = _connection(20)
+        try:
+            body = json.dumps({"seconds": 600, **grant})
+            headers = {"Authorization": _token(OWNER), "Content-Type": "application/json"}
+            conn.request("POST", f"{path}/hubs/localhost/blob-signatures", body=body, headers=headers)
+            res = conn.getresponse()
+            text = res.read()
+            if res.status >= 300:
+                raise AssertionError(f"sign: {res.status} {text}")
+            access = json.loads(text)
+            return access["path"], access["query"]
+        finally:
+            conn.close()
+
+    def _blob(self, method, url, body=None, **headers):
+        conn, _ = _connection(20)
+        try:
+            conn.request(method, url, body=body, headers={"x-ms-version": "2021-12-02", **headers})
+            res = conn.getresponse()
+            text = res.read()
+            if res.status >= 300:
+                raise AssertionError(f"{method} blob: {res.status} {text}")
+            return text.decode()
+        finally:
+            conn.close()
+
+    def get(self, name):
+        return self._blob("GET", f"{self._path}/{name}?{self._query}")
+
+    def put(self, name, text):
+        self._blob("PUT", f"{self._path}/{name}?{self._query}", text.encode(), **{"x-ms-blob-type": "BlockBlob"})

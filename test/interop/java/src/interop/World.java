@@ -167,6 +167,35 @@ final class World {
     return v == null ? null : v.isJsonPrimitive() ? v.getAsString() : v.toString();
   }
 
+  /** Makes a container of the hub's storage, or signs it, and returns its address. */
+  private static String sign(String grant) throws Exception {
+    HttpRequest req = HttpRequest.newBuilder(URI.create(env("ADMIN_URL") + "/hubs/" + HUB + "/blob-signatures"))
+        .header("Authorization", token(OWNER)).header("Content-Type", "application/json")
+        .POST(HttpRequest.BodyPublishers.ofString(grant)).build();
+    HttpResponse<String> res = http.send(req, HttpResponse.BodyHandlers.ofString());
+    if (res.statusCode() != 200) throw new AssertionError("sign: " + res.statusCode() + " " + res.body());
+    JsonObject a = JsonParser.parseString(res.body()).getAsJsonObject();
+    return "https://" + HOST + a.get("path").getAsString() + "?" + a.get("query").getAsString();
+  }
+
+  /** Returns the address of a new container of the hub's storage. */
+  static String container(String prefix) throws Exception {
+    String name = unique(prefix);
+    String account = sign("{\"permissions\":\"c\",\"seconds\":600}");
+    blob("PUT", account.replace("?", "/" + name + "?restype=container&"), null);
+    return sign("{\"container\":\"" + name + "\",\"permissions\":\"rcwl\",\"seconds\":600}");
+  }
+
+  /** Reads or writes a blob by its address. */
+  static String blob(String method, String address, String text) throws Exception {
+    HttpRequest.BodyPublisher body = text == null ? HttpRequest.BodyPublishers.noBody() : HttpRequest.BodyPublishers.ofString(text);
+    HttpRequest req = HttpRequest.newBuilder(URI.create(address)).header("x-ms-version", "2021-12-02")
+        .header("x-ms-blob-type", "BlockBlob").method(method, body).build();
+    HttpResponse<String> res = http.send(req, HttpResponse.BodyHandlers.ofString());
+    if (res.statusCode() >= 300) throw new AssertionError(method + ": " + res.statusCode() + " " + res.body());
+    return res.body();
+  }
+
   private static String control(String path, String body) throws Exception {
     HttpRequest req = HttpRequest.newBuilder(URI.create(env("CONTROL_URL") + path)).timeout(Duration.ofSeconds(60))
         .POST(HttpRequest.BodyPublishers.ofString(body)).build();
