@@ -190,3 +190,56 @@ func TestTagHash(t *testing.T) {
 		}
 	}
 }
+
+// TestUpgrade: a database from before there were queries answers them after it
+// is opened.
+func TestUpgrade(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state.db")
+	if err := create(path); err != nil {
+		t.Fatal(err)
+	}
+	c, err := dial(t.Context(), path, "journal_mode=WAL")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := apply(c, []string{"migrations/0001_state.sql", "migrations/0002_outbox.sql", "migrations/0003_configurations.sql"}); err != nil {
+		t.Fatal(err)
+	}
+	id := causeway.Identity{Hub: "plant", Device: "old"}
+	r := registry.Record{ID: id, Enabled: true, Edge: true, Twin: registry.Twin{Tags: []byte(`{"site":{"name":"x"}}`)}}
+	if _, err := c.exec(insertIdentity, append(append([]any{id.Hub, id.Device, id.Module}, identityArgs(&r)...), int64(0), int64(0), int64(0))...); err != nil {
+		t.Fatal(err)
+	}
+	rows := newTwinRows(id, &r.Twin)
+	if _, err := c.exec(insertTwin, rows.key()...); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.exec(insertDesired, rows.desired[:]...); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.close(); err != nil {
+		t.Fatal(err)
+	}
+
+	db, err := Open(t.Context(), path, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	for where, want := range map[string]int{
+		"tags.site.name = 'x'": 1, "tags.site.name = 'y'": 0, "capabilities.iotEdge": 1, "deviceId = 'old'": 1, "IS_DEFINED(configurations.[[c]])": 0,
+	} {
+		cond, err := hubquery.ParseCondition(where)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		if err := db.Registry().Query(t.Context(), registry.Selection{Hub: "plant", Where: cond.Conjuncts()}, func(*registry.Record) error { n++; return nil }); err != nil || n != want {
+			t.Errorf("%s finds %d (%v), want %d", where, n, err, want)
+		}
+	}
+}
