@@ -10,19 +10,16 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
-	"github.com/causeway-iot/causeway/internal/app/cloud"
-	"github.com/causeway-iot/causeway/internal/cloud/outbox"
+	"github.com/causeway-iot/causeway/client"
 	"github.com/causeway-iot/causeway/internal/core/pki"
-	"github.com/causeway-iot/causeway/internal/driver/sqlite"
 	"github.com/causeway-iot/causeway/internal/testkit/process"
 )
 
@@ -33,11 +30,12 @@ const (
 	javaHostName = "java.localhost"
 )
 
-// control answers the suites: restart the server, issue certificates, have
-// files uploaded.
+// control answers the suites: restart the server, issue certificates, sign access
+// to blobs.
 type control struct {
-	s  *process.Server
-	ca *pki.CA
+	s     *process.Server
+	ca    *pki.CA
+	admin *client.Admin
 }
 
 func (c *control) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -49,8 +47,8 @@ func (c *control) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		err = c.s.Restart(ctx)
 	case "/certificate":
 		err = c.certificate(w, r.URL.Query().Get("kind"), r.URL.Query().Get("cn"))
-	case "/notify":
-		err = c.notify(ctx, r.URL.Query().Get("hub"), r.Body)
+	case "/sas":
+		err = c.sas(ctx, w, r.URL.Query())
 	default:
 		http.NotFound(w, r)
 	}
@@ -103,35 +101,15 @@ func certificateJSON(cert tls.Certificate) (map[string]string, error) {
 	}, nil
 }
 
-// notify puts notifications of uploaded files into the hub's queue. It stands in
-// for the file upload, which no part of a hub does yet: the server is stopped,
-// the queue is filled through the code that a hub will use, and the server is
-// started again.
-func (c *control) notify(ctx context.Context, hub string, body io.Reader) error {
-	var files []struct {
-		DeviceID        string    `json:"deviceId"`
-		BlobURI         string    `json:"blobUri"`
-		BlobName        string    `json:"blobName"`
-		LastUpdatedTime time.Time `json:"lastUpdatedTime"`
-		BlobSizeInBytes int64     `json:"blobSizeInBytes"`
-	}
-	if err := json.NewDecoder(body).Decode(&files); err != nil {
-		return err
-	}
-	if err := c.s.Stop(); err != nil {
-		return fmt.Errorf("stop the server: %w", err)
-	}
-	db, err := sqlite.Open(ctx, filepath.Join(c.s.Data, cloud.DatabaseFile), sqlite.Options{})
+// sas answers with the path and query of an address of blobs.
+func (c *control) sas(ctx context.Context, w io.Writer, q url.Values) error {
+	access, err := c.admin.SignBlob(ctx, q.Get("hub"), client.BlobGrant{
+		Container: q.Get("container"), Blob: q.Get("blob"), Permissions: q.Get("permissions"), Seconds: 600,
+	})
 	if err != nil {
 		return err
 	}
-	queue := outbox.New(outbox.Options{Store: db.Outbox()})
-	for _, f := range files {
-		err = errors.Join(err, queue.Notify(ctx, hub, outbox.FileNotification{
-			DeviceID: f.DeviceID, BlobURI: f.BlobURI, BlobName: f.BlobName, Modified: f.LastUpdatedTime, Size: f.BlobSizeInBytes,
-		}))
-	}
-	return errors.Join(err, db.Close(), c.s.Start(ctx))
+	return json.NewEncoder(w).Encode(access)
 }
 
 func newHTTPClient(config *tls.Config) *http.Client {

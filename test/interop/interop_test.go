@@ -94,6 +94,7 @@ func TestSDKs(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer admin.Close()
+	c.admin = admin
 	if _, err := admin.CreateHub(ctx, client.Hub{Name: javaHubName, Hosts: []string{javaHostName}}); err != nil {
 		t.Fatal(err)
 	}

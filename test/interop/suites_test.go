@@ -96,6 +96,10 @@ func pythonSDKs(t *testing.T, w world) {
 			t.Parallel()
 			python(t, "test_registry", "test_bulk", "test_jobs", "test_transfer", "test_query", "test_configuration", "test_commands", "test_digitaltwin")
 		})
+		t.Run("files", func(t *testing.T) {
+			t.Parallel()
+			python(t, "test_files")
+		})
 		t.Run("az", func(t *testing.T) {
 			t.Parallel()
 			python(t, "test_az")

@@ -31,7 +31,7 @@ func TestPutGet(t *testing.T) {
 	if a.header.Get("ETag") == "" || a.header.Get("Last-Modified") == "" || a.header.Get("Content-MD5") != sum("hello") || a.header.Get("x-ms-client-request-id") != "mine" {
 		t.Errorf("headers: %v", a.header)
 	}
-	for _, path := range []string{"/files/dir/%C3%A9%20b+c.txt", "/files/dir%2F%C3%A9%20b%2Bc.txt", "/causeway/files/dir/%C3%A9%20b%2Bc.txt"} {
+	for _, path := range []string{"/files/dir/%C3%A9%20b+c.txt", "/files/dir%2F%C3%A9%20b%2Bc.txt", "/causeway/files/dir/%C3%A9%20b%2Bc.txt", "/files%2Fdir%2F%C3%A9%20b%2Bc.txt"} {
 		for _, method := range []string{"GET", "HEAD"} {
 			g := w.do(request{method: method, path: path}).is(200, "")
 			want := "hello"

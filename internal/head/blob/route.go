@@ -64,21 +64,18 @@ func (o *operation) label() string {
 	return o.name
 }
 
-// locate reads the path: the account, or a container, or a blob in one. Slashes
-// of a blob's name may come as they are or escaped; what is escaped is so once.
+// locate reads the path: the account, or a container, or a blob in one. Any of
+// its slashes may come escaped: clients that take the container for an account
+// escape the one behind it.
 func (c *call) locate() error {
-	path := strings.TrimPrefix(c.r.URL.EscapedPath(), "/")
-	if first, rest, _ := strings.Cut(path, "/"); first == blobsas.AccountName {
-		path = rest
-	}
-	container, name, _ := strings.Cut(path, "/")
-	var err error
-	if c.container, err = url.PathUnescape(container); err == nil {
-		c.blob, err = url.PathUnescape(name)
-	}
+	path, err := url.PathUnescape(strings.TrimPrefix(c.r.URL.EscapedPath(), "/"))
 	if err != nil {
 		return fail(invalidURI, "the path cannot be read: %v", err)
 	}
+	if first, rest, _ := strings.Cut(path, "/"); first == blobsas.AccountName {
+		path = rest
+	}
+	c.container, c.blob, _ = strings.Cut(path, "/")
 	if c.container == "" && c.blob == "" {
 		return nil
 	}

@@ -121,12 +121,6 @@ export async function consumerGroup(t, prefix) {
   return name;
 }
 
-/** notify has files uploaded, see the test harness. */
-export async function notify(files) {
-  const r = await fetch(`${controlUrl}/notify?hub=localhost`, { method: 'POST', body: JSON.stringify(files) });
-  if (!r.ok) throw new Error(`notify: ${r.status} ${await r.text()}`);
-}
-
 /** killAndRestart ends the server with SIGKILL and resolves when a new one answers. */
 export async function killAndRestart() {
   const r = await fetch(`${controlUrl}/restart`, { method: 'POST' });

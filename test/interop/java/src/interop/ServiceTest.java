@@ -1,7 +1,6 @@
 package interop;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
-import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertNotNull;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -18,8 +17,6 @@ import com.microsoft.azure.sdk.iot.service.messaging.AcknowledgementType;
 import com.microsoft.azure.sdk.iot.service.messaging.DeliveryAcknowledgement;
 import com.microsoft.azure.sdk.iot.service.messaging.FeedbackRecord;
 import com.microsoft.azure.sdk.iot.service.messaging.FeedbackStatusCode;
-import com.microsoft.azure.sdk.iot.service.messaging.FileUploadNotification;
-import com.microsoft.azure.sdk.iot.service.messaging.FileUploadNotificationProcessorClient;
 import com.microsoft.azure.sdk.iot.service.messaging.IotHubServiceClientProtocol;
 import com.microsoft.azure.sdk.iot.service.messaging.Message;
 import com.microsoft.azure.sdk.iot.service.messaging.MessageFeedbackProcessorClient;
@@ -36,7 +33,6 @@ import java.util.Date;
 import java.util.List;
 import java.util.Map;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.parallel.Isolated;
 import org.junit.jupiter.api.parallel.ResourceLock;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
@@ -192,37 +188,6 @@ class ServiceTest {
     } finally {
       c.close();
       f.stop();
-    }
-  }
-
-  /**
-   * Nothing in a hub uploads files yet: the harness puts the notifications into
-   * the hub's queue as a stand-in, with the server stopped meanwhile.
-   */
-  @Isolated
-  static class FileNotificationTest {
-    @ParameterizedTest
-    @EnumSource
-    void fileNotifications(IotHubServiceClientProtocol p) throws Exception {
-      String run = World.unique("javafile");
-      World.upload(List.of(Map.of("deviceId", run, "blobUri", "https://files.example.com/up/" + run + "/a.jpg", "blobName", run + "/a.jpg",
-          "lastUpdatedTime", "2026-01-02T03:04:05Z", "blobSizeInBytes", 1234)));
-      List<FileUploadNotification> got = Collections.synchronizedList(new ArrayList<>());
-      FileUploadNotificationProcessorClient f = new FileUploadNotificationProcessorClient(World.SERVICE, p, n -> {
-        if (!n.getDeviceId().equals(run)) return AcknowledgementType.COMPLETE;
-        got.add(n);
-        return got.size() == 1 ? AcknowledgementType.ABANDON : AcknowledgementType.COMPLETE;
-      });
-      f.start();
-      try {
-        World.until("the notification, and again", () -> got.size() == 2);
-        assertEquals(run + "/a.jpg", got.get(1).getBlobName());
-        assertEquals("https://files.example.com/up/" + run + "/a.jpg", got.get(1).getBlobUri());
-        assertEquals(1234L, got.get(1).getBlobSizeInBytes());
-        assertFalse(got.get(1).getEnqueuedTimeUtcDate().before(new Date(System.currentTimeMillis() - 60_000)));
-      } finally {
-        f.stop();
-      }
     }
   }
 }

@@ -1,6 +1,5 @@
 package interop;
 
-import com.google.gson.Gson;
 import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
 import com.google.gson.JsonParser;
@@ -208,9 +207,11 @@ final class World {
     control("/restart", "");
   }
 
-  /** Has files uploaded, see the test harness. */
-  static void upload(List<Map<String, Object>> files) throws Exception {
-    control("/notify?hub=" + HUB, new Gson().toJson(files));
+  /** Returns an address with a signature, for a container or a blob. */
+  static String blobs(String container, String permissions, String blob) throws Exception {
+    String query = "hub=" + HUB + "&container=" + quote(container) + "&permissions=" + permissions + "&blob=" + quote(blob);
+    JsonObject a = JsonParser.parseString(control("/sas?" + query, "")).getAsJsonObject();
+    return "https://" + HOST + a.get("path").getAsString() + "?" + a.get("query").getAsString();
   }
 
   /** A certificate of a device, and a context that shows it. */
