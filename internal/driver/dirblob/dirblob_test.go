@@ -3,14 +3,10 @@ package dirblob_test
 import (
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"github.com/causeway-iot/causeway/internal/core/blob"
 	"github.com/causeway-iot/causeway/internal/core/blob/blobtest"
 	"github.com/causeway-iot/causeway/internal/driver/dirblob"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func open(t *testing.T, dir string, o dirblob.Options) *dirblob.Store {
 	t.Helper()
