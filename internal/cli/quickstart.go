@@ -22,6 +22,9 @@ const (
 	quickHub    = "localhost"
 	quickDevice = "device-1"
 	quickSensor = "sensor-1"
+
+	quickProvisioning = "dps"
+	quickGroup        = "devices" // enrollment group
 )
 
 // NewCmdQuickstart returns the command that starts everything for a first look.
@@ -50,6 +53,9 @@ it; the next start continues where it was.`,
 		if len(cfg.Hubs) == 0 {
 			cfg.Hubs = []config.Hub{{Name: quickHub}}
 		}
+		if len(cfg.Provisioning) == 0 {
+			cfg.Provisioning = []config.Provisioning{{Name: quickProvisioning, Hosts: []string{quickHub}}}
+		}
 		// The screen is for telemetry: only what is wrong goes between, unless
 		// more was asked for.
 		if !cmd.Flags().Changed("log-level") && cfg.Log.Level == config.Default().Log.Level {
@@ -63,7 +69,7 @@ it; the next start continues where it was.`,
 			devices = append(devices, quickSensor)
 		}
 		c, err := cloud.New(cmd.Context(), cfg, cloud.Options{
-			Log: s.logger(&cfg), Hostname: s.hostname(), Version: version().Version, Devices: devices,
+			Log: s.logger(&cfg), Hostname: s.hostname(), Version: version().Version, Devices: devices, Group: quickGroup,
 			Fallback: cfg.Listen.HTTPS == config.Default().Listen.HTTPS,
 		})
 		if err != nil {
@@ -203,6 +209,9 @@ func (q *quickstart) banner() {
 	line("Device", conn.DeviceConnectionString)
 	if conn.EventHubsConnectionString != "" {
 		line("Event Hubs", conn.EventHubsConnectionString)
+	}
+	if conn.DPSIDScope != "" {
+		line("Provisioning", fmt.Sprintf("%s, id scope %s, key of group %s: %s", conn.DPSGlobalEndpoint, conn.DPSIDScope, quickGroup, conn.DPSGroupKey))
 	}
 	if q.fellBack {
 		fmt.Fprintf(&b, `

@@ -165,21 +165,20 @@ func TestDocument(t *testing.T) {
 	}
 }
 
-// TestMatrix holds docs/compat/hub.md to the tests it names.
+// TestMatrix holds the pages of docs/compat to the tests they name.
 func TestMatrix(t *testing.T) {
-	text, err := os.ReadFile(matrix)
-	if err != nil {
-		t.Fatal(err)
-	}
-	wrong, named := check(filepath.Dir(matrix), string(text), false)
-	for _, w := range wrong {
-		t.Error(w)
-	}
-	if len(named) < 50 {
-		t.Errorf("the document names %d tests only", len(named))
-	}
-	for _, w := range worksUnshown(string(text)) {
-		t.Error(w)
+	for page, least := range map[string]int{matrix: 50, "../../docs/compat/dps.md": 15} {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wrong, named := check(filepath.Dir(page), string(text), false)
+		for _, w := range append(wrong, worksUnshown(string(text))...) {
+			t.Errorf("%s: %s", page, w)
+		}
+		if len(named) < least {
+			t.Errorf("%s names %d tests only", page, len(named))
+		}
 	}
 }
 

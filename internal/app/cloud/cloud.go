@@ -32,6 +32,8 @@ import (
 	"github.com/causeway-iot/causeway/internal/cloud/deploy"
 	"github.com/causeway-iot/causeway/internal/cloud/digitaltwin"
 	"github.com/causeway-iot/causeway/internal/cloud/directory"
+	"github.com/causeway-iot/causeway/internal/cloud/dps"
+	"github.com/causeway-iot/causeway/internal/cloud/dps/webhook"
 	"github.com/causeway-iot/causeway/internal/cloud/endpoint"
 	"github.com/causeway-iot/causeway/internal/cloud/job"
 	"github.com/causeway-iot/causeway/internal/cloud/outbox"
@@ -56,6 +58,9 @@ type Options struct {
 	Listen ListenFunc
 	// Devices are created on the first hub when they do not exist.
 	Devices []string
+	// Group is an enrollment group with keys that is made on the first provisioning
+	// service when it does not exist; "" for none.
+	Group string
 	// Tracer gets the spans in place of the collector that the configuration
 	// names. Who gives it shuts it down.
 	Tracer trace.TracerProvider
@@ -72,29 +77,31 @@ type Cloud struct {
 	began time.Time
 	took  time.Duration // from New to ready
 
-	lock        *state.Lock
-	listeners   listeners
-	db          *sqlite.DB
-	directory   *directory.Service
-	registry    *registry.Service
-	commands    *c2d.Service
-	outbox      *outbox.Service
-	queries     *query.Service
-	deployments *deploy.Service
-	jobs        *job.Service
-	transfers   *transfer.Service
-	uploads     *upload.Service
-	set         *cloudhub.Set
-	hubs        *hubs
-	reg         *prometheus.Registry
-	health      *obs.Health
-	accepting   *obs.Flag // fails once the cloud stops, so that balancers look elsewhere
-	tracer      trace.TracerProvider
-	flush       func(context.Context) error      // of traces; nil when that is not ours to do
-	token       string                           // of the administration
-	recheck     atomic.Pointer[func(hub string)] // closes links whose policy was changed; set by Run
-	caFile      string
-	certs       *certificates
+	lock         *state.Lock
+	listeners    listeners
+	db           *sqlite.DB
+	directory    *directory.Service
+	registry     *registry.Service
+	commands     *c2d.Service
+	outbox       *outbox.Service
+	queries      *query.Service
+	deployments  *deploy.Service
+	jobs         *job.Service
+	transfers    *transfer.Service
+	uploads      *upload.Service
+	set          *cloudhub.Set
+	hubs         *hubs
+	reg          *prometheus.Registry
+	health       *obs.Health
+	accepting    *obs.Flag // fails once the cloud stops, so that balancers look elsewhere
+	tracer       trace.TracerProvider
+	flush        func(context.Context) error      // of traces; nil when that is not ours to do
+	token        string                           // of the administration
+	recheck      atomic.Pointer[func(hub string)] // closes links whose policy was changed; set by Run
+	caFile       string
+	certs        *certificates
+	provisioning *dps.Service
+	webhooks     *webhook.Caller
 
 	ready      chan struct{}
 	connection Connection // valid once ready
@@ -222,7 +229,18 @@ func (c *Cloud) openStores(ctx context.Context) error {
 		return err
 	})
 	c.accepting = c.health.AddFlag(obs.Ready, "accepting", nil)
-	return c.openHubs(ctx)
+	if err := c.openHubs(ctx); err != nil {
+		return err
+	}
+	if err := c.openProvisioning(ctx, keyring); err != nil {
+		return err
+	}
+	if c.o.Group != "" {
+		if err := c.enrollGroup(ctx, c.o.Group); err != nil {
+			return fmt.Errorf("create enrollment group %s: %w", c.o.Group, err)
+		}
+	}
+	return nil
 }
 
 // openHubs starts the hubs that exist, and makes those that should.
@@ -358,6 +376,9 @@ func (c *Cloud) describe(ctx context.Context) (Connection, error) {
 	if conn.AMQPPort != 0 {
 		conn.EventHubsConnectionString, _ = h.EventsConnectionString("service", conn.AMQPPort)
 	}
+	if err := c.describeProvisioning(ctx, &conn); err != nil {
+		return conn, err
+	}
 	if len(c.o.Devices) > 0 {
 		r, err := c.registry.Get(ctx, causeway.Identity{Hub: h.Name, Device: c.o.Devices[0]})
 		switch {
@@ -380,6 +401,9 @@ func (c *Cloud) Close() error {
 		c.listeners.close()
 		if c.hubs != nil {
 			errs = append(errs, c.hubs.stop())
+		}
+		if c.webhooks != nil {
+			c.webhooks.Close()
 		}
 		if c.db != nil {
 			errs = append(errs, c.db.Close())

@@ -55,6 +55,12 @@ type Connection struct {
 	EventHubsConnectionString string `json:"eventHubsConnectionString"` // "" when not served
 	DeviceConnectionString    string `json:"deviceConnectionString"`    // "" without a device
 	CAFile                    string `json:"caFile"`
+
+	// The first provisioning service; "" when there is none.
+	DPSGlobalEndpoint          string `json:"dpsGlobalEndpoint"` // host name for devices
+	DPSIDScope                 string `json:"dpsIdScope"`
+	DPSServiceConnectionString string `json:"dpsServiceConnectionString"`
+	DPSGroupKey                string `json:"dpsGroupKey"` // primary key of an enrollment group that is ready to use
 }
 
 // Serves reports whether the connection string is one of a hub of this cloud,

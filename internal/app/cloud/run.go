@@ -93,13 +93,14 @@ func (c *Cloud) Run(ctx context.Context) error {
 		go func() { ended <- part(heads, name, run) }()
 	}
 	// So do the services, which outlive the heads.
-	queues := make(chan error, 6)
+	queues := make(chan error, 7)
 	go func() { queues <- part(services, "command queues", c.commands.Run) }()
 	go func() { queues <- part(services, "configurations", c.deployments.Run) }()
 	go func() { queues <- part(services, "queues to back ends", c.outbox.Run) }()
 	go func() { queues <- part(services, "file uploads", c.uploads.Run) }()
 	go func() { queues <- part(services, "jobs", c.jobs.Run) }()
 	go func() { queues <- part(services, "imports and exports", c.transfers.Run) }()
+	go func() { queues <- part(services, "provisioning", c.provisioning.Run) }()
 
 	err := c.announce(ctx)
 	running, queuesRun := len(parts), cap(queues)
@@ -220,7 +221,7 @@ func (c *Cloud) webServer(hub causeway.Hub, ws *wsnet.Handler, a *admin.Server) 
 	}
 	devices := &devicehttp.Server{
 		Hub: hub, Commands: limitedReceives{c.commands, c.set}, Uploads: limitedUploads{c.uploads, c.set}, Log: c.log, Metrics: obs.NewHead(c.reg, "http"), Tracer: c.tracer,
-		Fallback: service.Handler(),
+		Fallback: c.provisioningHead(service.Handler()),
 	}
 	api, adm, files := devices.Handler(), a.Handler(), c.blobHead()
 	// Not a ServeMux: it would clean paths, and ids may hold anything.

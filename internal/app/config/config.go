@@ -37,9 +37,11 @@ type Config struct {
 	Listen Listen `yaml:"listen"`
 	TLS    TLS    `yaml:"tls"`
 	Hubs   []Hub  `yaml:"hubs"`
-	Log    Log    `yaml:"log"`
-	Events Events `yaml:"events"`
-	Trace  Trace  `yaml:"trace"`
+	// Provisioning are provisioning services that exist from the first start on.
+	Provisioning []Provisioning `yaml:"provisioning"`
+	Log          Log            `yaml:"log"`
+	Events       Events         `yaml:"events"`
+	Trace        Trace          `yaml:"trace"`
 
 	Endpoints Endpoints `yaml:"endpoints"`
 	Stop      Stop      `yaml:"stop"`
@@ -73,6 +75,13 @@ type Hub struct {
 	Routing *Routing `yaml:"routing"`
 	Quota   string   `yaml:"quota"` // edition whose limits it has; "" = none
 	Units   int      `yaml:"units"` // of the edition; 0 = 1
+}
+
+// Provisioning is a provisioning service that exists from the first start on.
+type Provisioning struct {
+	Name  string   `yaml:"name"`
+	Hosts []string `yaml:"hosts"` // names its API answers to; none = its name
+	Hubs  []string `yaml:"hubs"`  // names of hubs that devices are assigned to; none = all
 }
 
 // Log is how the cloud writes its log.
@@ -195,6 +204,19 @@ func (c *Config) Validate() error {
 			bad("hubs[%d].quota: %s", i, causeway.MessageOf(err))
 		}
 		seen[h.Name] = true
+	}
+	if len(c.Provisioning) > MaxHubs {
+		bad("provisioning: %d are more than %d", len(c.Provisioning), MaxHubs)
+	}
+	services := map[string]bool{}
+	for i, p := range c.Provisioning {
+		switch {
+		case !hubName.MatchString(p.Name):
+			bad("provisioning[%d].name: %q is not a host label (lower-case letters, digits, inner hyphens)", i, p.Name)
+		case services[p.Name]:
+			bad("provisioning[%d].name: %q is there twice", i, p.Name)
+		}
+		services[p.Name] = true
 	}
 	if !slices.Contains([]string{"auto", "text", "json"}, c.Log.Format) {
 		bad("log.format: %q is none of auto, text, json", c.Log.Format)

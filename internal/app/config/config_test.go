@@ -31,7 +31,8 @@ func TestExampleUncommented(t *testing.T) {
 		t.Fatalf("%v\n%s", err, text)
 	}
 	want := config.Default()
-	want.TLS.Names, want.Hubs = []string{}, []config.Hub{} // an empty list is not nil
+	// An empty list is not nil.
+	want.TLS.Names, want.Hubs, want.Provisioning = []string{}, []config.Hub{}, []config.Provisioning{}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("the example does not show the defaults:\n%s", diff)
 	}
@@ -157,6 +158,8 @@ func TestValidate(t *testing.T) {
 		{"listen.https: is empty", func(c *config.Config) { c.Listen.HTTPS = "" }},
 		{"tls: certificate and key belong together", func(c *config.Config) { c.TLS.Key = "k" }},
 		{`hubs[0].name: "A" is not a host label`, func(c *config.Config) { c.Hubs = []config.Hub{{Name: "A"}} }},
+		{`provisioning[0].name: "A" is not a host label`, func(c *config.Config) { c.Provisioning = []config.Provisioning{{Name: "A"}} }},
+		{`provisioning[1].name: "a" is there twice`, func(c *config.Config) { c.Provisioning = []config.Provisioning{{Name: "a"}, {Name: "a"}} }},
 		{`hubs[1].name: "a" is there twice`, func(c *config.Config) { c.Hubs = []config.Hub{{Name: "a"}, {Name: "a"}} }},
 		{"hubs[0].partitions: 33", func(c *config.Config) { c.Hubs = []config.Hub{{Name: "a", Partitions: 33}} }},
 		{`hubs[0].quota: the preset "gold" is none of`, func(c *config.Config) { c.Hubs = []config.Hub{{Name: "a", Quota: "gold"}} }},

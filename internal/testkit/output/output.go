@@ -29,11 +29,23 @@ func (b *Buffer) String() string {
 	return b.b.String()
 }
 
+// Forget drops what was written so far, and the memory it takes, but for the lines
+// of Faults.
+func (b *Buffer) Forget() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	faults := faultsOf(b.b.String())
+	b.b = bytes.Buffer{}
+	b.b.WriteString(faults)
+}
+
 // Faults returns the lines that tell of a fault of the program, where they are
 // those of a text handler of log/slog: errors and panics.
-func (b *Buffer) Faults() string {
+func (b *Buffer) Faults() string { return faultsOf(b.String()) }
+
+func faultsOf(text string) string {
 	var out strings.Builder
-	for line := range strings.Lines(b.String()) {
+	for line := range strings.Lines(text) {
 		if strings.Contains(line, "panic") || strings.Contains(line, "level=ERROR") {
 			out.WriteString(line)
 		}

@@ -34,3 +34,15 @@ func TestBuffer(t *testing.T) {
 		t.Errorf("faults %q", got)
 	}
 }
+
+func TestForget(t *testing.T) {
+	var b output.Buffer
+	log := slog.New(slog.NewTextHandler(&b, nil))
+	log.Info("ordinary")
+	log.Error("bad")
+	faults := b.Faults()
+	b.Forget()
+	if got := b.String(); got != faults || !strings.Contains(got, "bad") || strings.Contains(got, "ordinary") {
+		t.Errorf("what is left is %q, want %q", got, faults)
+	}
+}

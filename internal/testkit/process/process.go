@@ -30,6 +30,11 @@ type Ready struct {
 	EventHubsConnectionString string `json:"eventHubsConnectionString"`
 	DeviceConnectionString    string `json:"deviceConnectionString"`
 	CAFile                    string `json:"caFile"`
+
+	DPSGlobalEndpoint          string `json:"dpsGlobalEndpoint"`
+	DPSIDScope                 string `json:"dpsIdScope"`
+	DPSServiceConnectionString string `json:"dpsServiceConnectionString"`
+	DPSGroupKey                string `json:"dpsGroupKey"`
 }
 
 // Server is one data directory and the process that serves it, again and again.

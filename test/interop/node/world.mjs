@@ -16,6 +16,9 @@ export const owner = env('OWNER_CONNECTION_STRING');
 export const service = env('SERVICE_CONNECTION_STRING');
 export const eventsString = env('EVENTS_CONNECTION_STRING');
 export const ca = readFileSync(env('CA_FILE'), 'utf8');
+export const dps = {
+  host: env('DPS_HOST'), scope: env('DPS_ID_SCOPE'), connectionString: env('DPS_CONNECTION_STRING'), groupKey: env('DPS_GROUP_KEY'),
+};
 const adminUrl = env('ADMIN_URL');
 const controlUrl = env('CONTROL_URL');
 
