@@ -16,7 +16,7 @@ import (
 
 // maxDigitalTwinTries bounds how often a patch is made anew because the twin
 // changed under it.
-const maxDigitalTwinTries = 8
+const maxDigitalTwinTries = 32
 
 func (h *handler) getDigitalTwin(c *call) (reply, error) {
 	rec, err := h.registry.Get(c.r.Context(), c.id)
