@@ -37,8 +37,22 @@ func (h *handler) createJob(c *call) (reply, error) {
 	return reply{status: http.StatusOK}.json(j)
 }
 
+// unknownJob is what is told here of an import or an export.
+type unknownJob struct {
+	ID     string `json:"jobId"`
+	Type   string `json:"type"`
+	Status string `json:"status"`
+}
+
+// getJob tells of imports and exports that they are unknown here, which is no
+// error: the Azure CLI asks here first, and at /jobs/{id} when it is told so.
 func (h *handler) getJob(c *call) (reply, error) {
 	j, err := h.jobs.Get(c.r.Context(), c.hub.Name(), c.params.job)
+	if causeway.CodeOf(err) == causeway.JobNotFound {
+		if _, elsewhere := h.transfers.Get(c.r.Context(), c.hub.Name(), c.params.job); elsewhere == nil {
+			return reply{status: http.StatusOK}.json(unknownJob{c.params.job, "unknown", "unknown"})
+		}
+	}
 	if err != nil {
 		return reply{}, err
 	}

@@ -30,6 +30,9 @@ func TestTransfers(t *testing.T) {
 		if got := w.get("/jobs/" + id).want(200); string(got.body) != string(j.body) {
 			t.Errorf("read %s, created %s", got.body, j.body)
 		}
+		if got := w.get("/jobs/v2/" + id).want(200); got.text("jobId") != id || got.text("status") != "unknown" || got.text("type") != "unknown" {
+			t.Errorf("among the scheduled jobs: %s", got.body)
+		}
 		if list := w.get("/jobs").want(200).json().([]any); len(list) != 1 {
 			t.Errorf("%d jobs, want one", len(list))
 		}
