@@ -56,7 +56,7 @@ func (h *hubs) openEndpoints(d directory.Hub, r *running) *endpoint.Set {
 				n = d.Partitions
 			}
 			l, err := h.openLog(dir(name), n, seglog.Options{
-				SegmentBytes: int64(h.events.SegmentBytes), RetentionTime: time.Duration(c.Retention), RetentionBytes: int64(c.RetentionBytes),
+				SegmentBytes: int64(h.events.SegmentBytes), RetentionTime: time.Duration(c.Retention), RetentionBytes: c.RetentionBytes,
 			})
 			if err != nil {
 				return nil, err
@@ -91,7 +91,7 @@ type eventHubLog struct{ *seglog.Log }
 
 // Configure changes how long messages are kept.
 func (l eventHubLog) Configure(c endpoint.EventHubConfig) {
-	l.SetRetention(time.Duration(c.Retention), int64(c.RetentionBytes))
+	l.SetRetention(time.Duration(c.Retention), c.RetentionBytes)
 }
 
 // eventHub finds the log of an event hub: that of the hub's events, or one of a

@@ -167,6 +167,8 @@ func TestValidate(t *testing.T) {
 		{"log.format", func(c *config.Config) { c.Log.Format = "xml" }},
 		{"log.level", func(c *config.Config) { c.Log.Level = "loud" }},
 		{"events.retention", func(c *config.Config) { c.Events.Retention = 0 }},
+		{"endpoints.deadLetters", func(c *config.Config) { c.Endpoints.DeadLetters = 0 }},
+		{"endpoints.deadLetterBytes", func(c *config.Config) { c.Endpoints.DeadLetterBytes = 1 }},
 		{"events.segmentBytes: 1 is not within 1MiB and 4GiB", func(c *config.Config) { c.Events.SegmentBytes = 1 }},
 		{"stop.drain", func(c *config.Config) { c.Stop.Drain = config.Duration(time.Hour) }},
 	} {

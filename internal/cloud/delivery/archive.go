@@ -48,10 +48,10 @@ func (a *archive) run(ctx context.Context) error {
 				return err
 			}
 		}
-		a.q.release(0, c.bytes)
 		if err := a.advance(ctx, c.next); err != nil {
 			return err
 		}
+		a.q.release(0, c.bytes)
 	}
 }
 

@@ -102,7 +102,10 @@ func (p *pump) advance(ctx context.Context, to eventlog.Offset) error {
 	} else if pt.next-pt.trim < trimEvery {
 		return nil
 	}
-	return p.q.trim(ctx, pt)
+	if err := p.q.trim(ctx, pt); err != nil && !errors.Is(err, eventlog.ErrClosed) {
+		p.q.out.Warn("space of sent messages was not given back; it is tried again", obs.KeyPartition, int(pt.id), obs.KeyError, err)
+	}
+	return nil
 }
 
 // deliver sends items until each was taken or became a dead letter. It returns
@@ -196,8 +199,11 @@ func (p *pump) done(ctx context.Context, items []item) error {
 	for i := range items {
 		bytes += weight(&items[i].msg)
 	}
+	if err := p.advance(ctx, items[len(items)-1].offset+1); err != nil {
+		return err
+	}
 	p.q.release(0, bytes)
-	return p.advance(ctx, items[len(items)-1].offset+1)
+	return nil
 }
 
 // bury makes dead letters of items, however long that takes: until it is done

@@ -283,12 +283,27 @@ func (q *Queue) start(sink plugin.Sink, p Policy) {
 	ctx, cancel := context.WithCancel(context.Background())
 	q.sink, q.cancel = sink, cancel
 	for _, pt := range q.parts {
-		q.pumps.Go(func() {
-			pm := &pump{q: q, part: pt, sink: sink}
-			if err := pm.run(ctx); ctx.Err() == nil && !errors.Is(err, eventlog.ErrClosed) {
-				q.out.Error("sending to an endpoint ended", obs.KeyPartition, int(pt.id), obs.KeyError, err)
-			}
-		})
+		q.pumps.Go(func() { q.pump(ctx, pt, sink) })
+	}
+}
+
+// pump sends what is in a partition until ctx ends. A log that fails, for want of
+// space for instance, may be well again later: it goes on from what was stored.
+func (q *Queue) pump(ctx context.Context, pt *part, sink plugin.Sink) {
+	var pause backoff
+	for {
+		from := pt.next
+		err := (&pump{q: q, part: pt, sink: sink}).run(ctx)
+		if ctx.Err() != nil || errors.Is(err, eventlog.ErrClosed) {
+			return
+		}
+		if pt.next > from {
+			pause = backoff{}
+		}
+		q.out.Error("the queue of an endpoint fails; it is tried again", obs.KeyPartition, int(pt.id), obs.KeyError, err)
+		if pause.wait(ctx, 0, DefaultMaxBackoff, time.Time{}) != nil {
+			return
+		}
 	}
 }
 

@@ -265,6 +265,38 @@ func TestBrokenQueue(t *testing.T) {
 	})
 }
 
+// A queue that cannot store how far it got goes on when it can: what was sent
+// meanwhile is sent again.
+func TestCheckpointFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, s := newWorld(t), &sink{on: func([]causeway.Message) error { return errDown }}
+		q := w.set("web", s, delivery.Policy{})
+		send(t, q, 1, 3, "a", "b")
+		w.logs["web"].Fail(eventlog.ErrFull)
+		s.set(func(s *sink) { s.on = nil })
+		later(10 * time.Minute)
+		if st := q.Status(); st.Waiting != 6 {
+			t.Errorf("status: %+v", st)
+		}
+		w.logs["web"].Fail(nil)
+		later(10 * time.Minute)
+		if st := q.Status(); st.Waiting != 0 || st.WaitingBytes != 0 {
+			t.Errorf("status: %+v", st)
+		}
+		s.set(func(s *sink) {
+			for _, d := range []string{"a", "b"} {
+				if got := s.got[d]; len(got) < 6 || !slices.Equal(got[len(got)-3:], []int{1, 2, 3}) {
+					t.Errorf("%s got %v", d, got)
+				}
+			}
+			s.got = nil
+		})
+		send(t, q, 4, 5, "a")
+		later(time.Second)
+		s.want(t, "a", 4, 5)
+	})
+}
+
 // Messages stay in the queue until they are dead letters.
 func TestDeadLettersFail(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -23,7 +23,7 @@ const deliveryKey = "delivery"
 type EventHubConfig struct {
 	Partitions     int             `json:"partitions" doc:"how many, 1 to 32, fixed once it is made; 0 is as many as the hub's events have" default:"0"`
 	Retention      plugin.Duration `json:"retention" doc:"how long messages are kept, 1m to 168h" default:"24h"`
-	RetentionBytes int             `json:"retentionBytes" doc:"how many bytes of them are kept at most; 0 is without a bound" default:"0"`
+	RetentionBytes int64           `json:"retentionBytes" doc:"how many bytes of them are kept at most; 0 is without a bound" default:"0"`
 }
 
 // Validate reports what is wrong with c.

@@ -40,7 +40,7 @@ func (s *scanner) document(b []byte, w *wanted) bool {
 }
 
 func (s *scanner) space() {
-	const blanks = 1<<' ' | 1<<'\t' | 1<<'\r' | 1<<'\n'
+	const blanks uint64 = 1<<' ' | 1<<'\t' | 1<<'\r' | 1<<'\n'
 	for s.i < len(s.b) && s.b[s.i] <= ' ' && blanks>>s.b[s.i]&1 != 0 {
 		s.i++
 	}
