@@ -101,5 +101,8 @@ func (s *Service) applyModules(ctx context.Context, rec *registry.Record, c *con
 	}
 	auto.hold()
 	_, err = l.deploy(ctx, rec, &deployment{is: auto.is, modules: c.modules, wanted: wanted(c.modules), adds: !c.base()})
+	if f := s.fleet(rec.ID.Hub); f != nil && f.book.Load() != l.b {
+		s.queue.add(rec.ID, mark{all: true}) // see settle
+	}
 	return err
 }

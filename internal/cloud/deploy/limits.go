@@ -19,7 +19,7 @@ const (
 
 	// DefaultWorkers write twins side by side, so that they share the commits
 	// of the store.
-	DefaultWorkers = 16
+	DefaultWorkers = 64
 	// DefaultRate is how many twins are written in a second, so that a rollout
 	// leaves the store to devices and services too.
 	DefaultRate = 2000

@@ -23,6 +23,7 @@ type rollouts struct {
 	started map[rollout]bool
 	looks   map[string]looks // at all devices of a hub
 	ended   []ending
+	failed  []rollout // begun again after a pause
 }
 
 // rollout names the rollout of a configuration as it was stored once. Without an
@@ -85,6 +86,16 @@ func (r *rollouts) end(x rollout, complete bool) {
 	signal(r.due)
 }
 
+// retry lets rollouts that failed be begun again.
+func (r *rollouts) retry() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, x := range r.failed {
+		delete(r.started, x)
+	}
+	r.failed = nil
+}
+
 func (r *rollouts) takeEnded() []ending {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -111,13 +122,15 @@ func (s *Service) runRollouts(ctx context.Context) {
 	defer timer.Stop()
 	volatile := time.NewTicker(volatileEvery)
 	defer volatile.Stop()
-	pause := retryAfter
+	pause, armed := retryAfter, true
 	for {
 		again := false
 		select {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
+			armed = false
+			s.rollouts.retry()
 		case <-s.rollouts.due:
 		case <-volatile.C:
 			again = true
@@ -126,15 +139,16 @@ func (s *Service) runRollouts(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if err != nil {
+		switch {
+		case err != nil && !armed:
 			if !errors.Is(err, errPartly) {
 				s.log.Warn("a rollout of configurations is held up, trying again", "error", err)
 			}
 			timer.Reset(pause)
-			pause = min(2*pause, maxRetry)
-			continue
+			pause, armed = min(2*pause, maxRetry), true
+		case err == nil && !armed:
+			pause = retryAfter
 		}
-		pause = retryAfter
 	}
 }
 
@@ -212,10 +226,11 @@ func (s *Service) finish(ctx context.Context, e ending) error {
 	}
 	s.rollouts.mu.Lock()
 	defer s.rollouts.mu.Unlock()
-	delete(s.rollouts.started, e.rollout)
 	if !e.complete {
+		s.rollouts.failed = append(s.rollouts.failed, e.rollout)
 		return errPartly
 	}
+	delete(s.rollouts.started, e.rollout)
 	if asked, err := strconv.Atoi(e.etag); err == nil && e.id == "" {
 		n := s.rollouts.looks[e.hub]
 		n.done = max(n.done, asked)
@@ -242,7 +257,9 @@ func (s *Service) pass(ctx context.Context, f *fleet, x rollout) error {
 	}
 	var err error
 	if x.id == "" {
-		err = s.passAll(ctx, f, emit)
+		if err = s.passTraces(ctx, f, emit); err == nil {
+			err = s.passAll(ctx, f, emit)
+		}
 	} else {
 		err = s.passOne(ctx, f, x.id, emit)
 	}
@@ -342,6 +359,27 @@ func (s *Service) passAll(ctx context.Context, f *fleet, emit func(causeway.Iden
 		}
 	}
 	return nil
+}
+
+// passTraces marks every device on which something was set: one that a crash
+// left half done may be targeted by nothing any more.
+func (s *Service) passTraces(ctx context.Context, f *fleet, emit func(causeway.Identity, mark) error) error {
+	var after causeway.Identity
+	for {
+		ids, err := s.o.Store.Traced(ctx, f.hub, after, tracesPage)
+		if err != nil {
+			return fmt.Errorf("find where something is set: %w", err)
+		}
+		for _, id := range ids {
+			if err := emit(id.Parent(), mark{all: true}); err != nil {
+				return err
+			}
+			after = id
+		}
+		if len(ids) < tracesPage {
+			return nil
+		}
+	}
 }
 
 // volatile marks what conditions on connections and activity target, and have

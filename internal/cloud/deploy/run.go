@@ -68,6 +68,7 @@ func (s *Service) work(ctx context.Context) {
 				s.log.Warn("a device cannot be made as its configurations say, trying again", "device", e.id, "error", err)
 			}
 			e.pause = pause
+			m.all = true // something may be half done
 			s.queue.later(e, m, pause)
 		}
 	}

@@ -132,28 +132,7 @@ func Open(ctx context.Context, o Options) (*Service, error) {
 	for _, id := range end.Waiting {
 		s.queue.add(id, mark{all: true})
 	}
-	if err := s.recallTraces(ctx); err != nil {
-		return nil, err
-	}
 	return s, nil
-}
-
-// recallTraces marks the devices whose plans were not carried out to the end.
-func (s *Service) recallTraces(ctx context.Context) error {
-	var after causeway.Identity
-	for {
-		ids, err := s.o.Store.PendingTraces(ctx, after, tracesPage)
-		if err != nil {
-			return fmt.Errorf("load interrupted plans: %w", err)
-		}
-		for _, id := range ids {
-			s.queue.add(id.Parent(), mark{all: true})
-			after = id
-		}
-		if len(ids) < tracesPage {
-			return nil
-		}
-	}
 }
 
 // fleet returns the configurations of a hub, nil when it never had any.

@@ -27,20 +27,32 @@ type look struct {
 // settle makes a device, and its modules, as the configurations say, as far as a
 // mark tells that they may not be. A device that is gone is no error.
 func (s *Service) settle(ctx context.Context, id causeway.Identity, m mark) error {
-	f := s.fleet(id.Hub)
-	if f == nil {
-		return nil
-	}
-	l := &look{Service: s, b: f.book.Load(), m: m}
-	if m.book != l.b {
-		l.m.all = true // the bits are of configurations as they were
-	}
 	release, err := s.locks.take(ctx, id)
 	if err != nil {
 		return err
 	}
 	defer release()
-	err = l.device(ctx, id)
+	for {
+		f := s.fleet(id.Hub)
+		if f == nil {
+			return nil
+		}
+		b := f.book.Load()
+		if m.book != b {
+			m.all = true // the bits are of configurations as they were
+		}
+		err := s.lookAt(ctx, &look{Service: s, b: b, m: m}, id)
+		// A configuration that changed meanwhile has looked for its devices
+		// before what was just written could be seen.
+		if now := s.fleet(id.Hub); err != nil || now == nil || now.book.Load() == b {
+			return err
+		}
+		m.book = nil
+	}
+}
+
+func (s *Service) lookAt(ctx context.Context, l *look, id causeway.Identity) error {
+	err := l.device(ctx, id)
 	if l.wrote {
 		s.flaps.changed(id)
 	}
@@ -74,7 +86,7 @@ func (l *look) device(ctx context.Context, id causeway.Identity) error {
 // stays. Those done are left out.
 func (l *look) modules(ctx context.Context, device *registry.Record, d *deployment, done map[string]bool) error {
 	marked := l.m.module
-	if l.m.all && len(l.b.of[Module]) > 0 {
+	if l.m.all {
 		recs, err := l.o.Registry.Modules(ctx, device.ID)
 		if err != nil {
 			return err
@@ -191,7 +203,6 @@ func (l *look) twin(ctx context.Context, rec registry.Record, p *plan) error {
 	if err := l.status(ctx, &rec, p.is); err != nil {
 		return err
 	}
-	next.Pending = false
 	return l.trace(ctx, &old, &next)
 }
 
@@ -225,10 +236,8 @@ func (l *look) write(ctx context.Context, rec *registry.Record, old, next *Trace
 	if err != nil {
 		return fmt.Errorf("encode the change of %s: %w", rec.ID, err)
 	}
-	during := Trace{
-		ID: rec.ID, Manual: old.Manual, Pending: true,
-		Edge: union(old.Edge, next.Edge), Own: union(old.Own, next.Own),
-	}
+	// What is about to be set is written down first, beside what was set before.
+	during := Trace{ID: rec.ID, Manual: old.Manual, Edge: union(old.Edge, next.Edge), Own: union(old.Own, next.Own)}
 	if err := l.trace(ctx, old, &during); err != nil {
 		return err
 	}
@@ -247,7 +256,7 @@ func (l *look) write(ctx context.Context, rec *registry.Record, old, next *Trace
 
 // trace writes a trace down unless that is what there is, and takes note in old.
 func (l *look) trace(ctx context.Context, old, next *Trace) error {
-	if old.Pending == next.Pending && old.Manual == next.Manual && slices.Equal(old.Edge, next.Edge) && slices.Equal(old.Own, next.Own) {
+	if old.Manual == next.Manual && slices.Equal(old.Edge, next.Edge) && slices.Equal(old.Own, next.Own) {
 		return nil
 	}
 	if err := l.o.Store.PutTrace(ctx, *next); err != nil {

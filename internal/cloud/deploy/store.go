@@ -16,13 +16,11 @@ type Trace struct {
 	// Manual is set on an edge device that somebody deployed to by hand: the
 	// plan that was in force then and must change before one is carried out.
 	Manual string
-	// Pending says that the plan the paths are of may not be carried out yet.
-	Pending bool
 }
 
 // Empty reports whether there is nothing to remember.
 func (t *Trace) Empty() bool {
-	return len(t.Edge) == 0 && len(t.Own) == 0 && t.Manual == "" && !t.Pending
+	return len(t.Edge) == 0 && len(t.Own) == 0 && t.Manual == ""
 }
 
 // Store keeps configurations and traces durably: when a writing method returns
@@ -51,10 +49,9 @@ type Store interface {
 	// is gone is skipped.
 	PutTrace(ctx context.Context, t Trace) error
 
-	// PendingTraces returns up to limit identities whose traces are pending,
-	// in the order of hub, device and module, from the first one greater than
-	// after.
-	PendingTraces(ctx context.Context, after causeway.Identity, limit int) ([]causeway.Identity, error)
+	// Traced returns up to limit identities of a hub that have a trace, in the
+	// order of device and module, from the first one greater than after.
+	Traced(ctx context.Context, hub string, after causeway.Identity, limit int) ([]causeway.Identity, error)
 
 	// Begin marks that somebody is at work, and returns how the last one ended.
 	Begin(ctx context.Context) (Ending, error)

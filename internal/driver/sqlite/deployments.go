@@ -86,9 +86,9 @@ func (s deploymentStore) Settled(ctx context.Context, hub, id, etag string) erro
 func (s deploymentStore) Trace(ctx context.Context, id causeway.Identity) (deploy.Trace, error) {
 	return read(ctx, s.db, "Trace", func(c *conn) (deploy.Trace, error) {
 		t := deploy.Trace{ID: id}
-		err := c.query("SELECT pending, edge, own, manual FROM deployment_traces WHERE hub = ? AND device = ? AND module = ?", func(r row) error {
-			t.Pending, t.Manual = r.bool(0), r.text(3)
-			for i, paths := range map[int]*[]string{1: &t.Edge, 2: &t.Own} {
+		err := c.query("SELECT edge, own, manual FROM deployment_traces WHERE hub = ? AND device = ? AND module = ?", func(r row) error {
+			t.Manual = r.text(2)
+			for i, paths := range map[int]*[]string{0: &t.Edge, 1: &t.Own} {
 				if text := r.text(i); text != noPaths {
 					if err := json.Unmarshal([]byte(text), paths); err != nil {
 						return fmt.Errorf("paths of %s: %w", id, err)
@@ -124,23 +124,23 @@ func (s deploymentStore) PutTrace(ctx context.Context, t deploy.Trace) error {
 			return err
 		})
 	}
-	args := []any{id.Hub, id.Device, id.Module, flag(t.Pending), pathsText(t.Edge), pathsText(t.Own), t.Manual}
+	args := []any{id.Hub, id.Device, id.Module, pathsText(t.Edge), pathsText(t.Own), t.Manual}
 	return exec(ctx, s.db, "PutTrace", 0, func(c *conn) error {
-		_, err := c.exec(`INSERT INTO deployment_traces (hub, device, module, pending, edge, own, manual)
-			SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7 WHERE EXISTS (SELECT 1 FROM identities WHERE hub = ?1 AND device = ?2 AND module = ?3)
-			ON CONFLICT (hub, device, module) DO UPDATE SET pending = excluded.pending, edge = excluded.edge, own = excluded.own, manual = excluded.manual`, args...)
+		_, err := c.exec(`INSERT INTO deployment_traces (hub, device, module, edge, own, manual)
+			SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE EXISTS (SELECT 1 FROM identities WHERE hub = ?1 AND device = ?2 AND module = ?3)
+			ON CONFLICT (hub, device, module) DO UPDATE SET edge = excluded.edge, own = excluded.own, manual = excluded.manual`, args...)
 		return err
 	})
 }
 
-// PendingTraces implements [deploy.Store].
-func (s deploymentStore) PendingTraces(ctx context.Context, after causeway.Identity, limit int) ([]causeway.Identity, error) {
-	return read(ctx, s.db, "PendingTraces", func(c *conn) (ids []causeway.Identity, err error) {
-		err = c.query(`SELECT hub, device, module FROM deployment_traces WHERE pending <> 0 AND (hub, device, module) > (?, ?, ?)
-			ORDER BY hub, device, module LIMIT ?`, func(r row) error {
-			ids = append(ids, causeway.Identity{Hub: r.text(0), Device: r.text(1), Module: r.text(2)})
+// Traced implements [deploy.Store].
+func (s deploymentStore) Traced(ctx context.Context, hub string, after causeway.Identity, limit int) ([]causeway.Identity, error) {
+	return read(ctx, s.db, "Traced", func(c *conn) (ids []causeway.Identity, err error) {
+		err = c.query(`SELECT device, module FROM deployment_traces WHERE hub = ? AND (device, module) > (?, ?)
+			ORDER BY device, module LIMIT ?`, func(r row) error {
+			ids = append(ids, causeway.Identity{Hub: hub, Device: r.text(0), Module: r.text(1)})
 			return nil
-		}, after.Hub, after.Device, after.Module, int64(limit))
+		}, hub, after.Device, after.Module, int64(limit))
 		return ids, err
 	})
 }

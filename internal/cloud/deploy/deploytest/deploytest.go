@@ -47,7 +47,7 @@ func Run(t *testing.T, open Open) {
 		{"settled", testSettled},
 		{"traces", testTraces},
 		{"traces go with their identities", testTracesGo},
-		{"pending traces", testPendingTraces},
+		{"traced", testTraced},
 		{"a hub goes", testHubGoes},
 		{"begin and end", testWork},
 		{"ended context", testContext},
@@ -153,14 +153,14 @@ func testTraces(t *testing.T, f Fixture) {
 	f.Register(dev("d"), mod("d", "m"), dev("D"))
 	checkTrace(t, f.Store, deploy.Trace{ID: dev("d")})
 	device := deploy.Trace{ID: dev("d"), Own: []string{"a", "b.c", "ü"}, Manual: "base@1 layer@2"}
-	module := deploy.Trace{ID: mod("d", "m"), Edge: []string{""}, Own: []string{"x"}, Pending: true}
+	module := deploy.Trace{ID: mod("d", "m"), Edge: []string{""}, Own: []string{"x"}}
 	must(t, f.Store.PutTrace(t.Context(), device))
 	must(t, f.Store.PutTrace(t.Context(), module))
 	checkTrace(t, f.Store, device)
 	checkTrace(t, f.Store, module)
 	checkTrace(t, f.Store, deploy.Trace{ID: dev("D")})
 
-	module.Edge, module.Pending = nil, false
+	module.Edge = nil
 	must(t, f.Store.PutTrace(t.Context(), module))
 	checkTrace(t, f.Store, module)
 	must(t, f.Store.PutTrace(t.Context(), deploy.Trace{ID: dev("d")}))
@@ -171,38 +171,41 @@ func testTraces(t *testing.T, f Fixture) {
 func testTracesGo(t *testing.T, f Fixture) {
 	f.Register(dev("d"), mod("d", "m"), mod("d", "n"))
 	for _, id := range []causeway.Identity{dev("d"), mod("d", "m"), mod("d", "n")} {
-		must(t, f.Store.PutTrace(t.Context(), deploy.Trace{ID: id, Own: []string{"a"}, Pending: true}))
+		must(t, f.Store.PutTrace(t.Context(), deploy.Trace{ID: id, Own: []string{"a"}}))
 	}
 	f.Delete(mod("d", "m"))
 	checkTrace(t, f.Store, deploy.Trace{ID: mod("d", "m")})
-	checkTrace(t, f.Store, deploy.Trace{ID: mod("d", "n"), Own: []string{"a"}, Pending: true})
+	checkTrace(t, f.Store, deploy.Trace{ID: mod("d", "n"), Own: []string{"a"}})
 	f.Delete(dev("d"))
 	must(t, f.Store.PutTrace(t.Context(), deploy.Trace{ID: dev("d"), Own: []string{"late"}}))
 	must(t, f.Store.PutTrace(t.Context(), deploy.Trace{ID: mod("d", "n"), Own: []string{"late"}}))
 	f.Register(dev("d"), mod("d", "n"))
 	checkTrace(t, f.Store, deploy.Trace{ID: dev("d")})
 	checkTrace(t, f.Store, deploy.Trace{ID: mod("d", "n")})
-	ids, err := f.Store.PendingTraces(t.Context(), causeway.Identity{}, 10)
+	ids, err := f.Store.Traced(t.Context(), hub, causeway.Identity{}, 10)
 	must(t, err)
 	equal(t, ids, []causeway.Identity(nil))
 }
 
-func testPendingTraces(t *testing.T, f Fixture) {
+func testTraced(t *testing.T, f Fixture) {
 	var want []causeway.Identity
+	elsewhere := causeway.Identity{Hub: abroad, Device: "d2"}
+	f.Register(elsewhere)
+	must(t, f.Store.PutTrace(t.Context(), deploy.Trace{ID: elsewhere, Own: []string{"a"}}))
 	for i := range 5 {
 		d := dev(fmt.Sprint("d", i))
 		m := mod(d.Device, "m")
 		f.Register(d, m)
-		must(t, f.Store.PutTrace(t.Context(), deploy.Trace{ID: d, Own: []string{"a"}, Pending: true}))
-		must(t, f.Store.PutTrace(t.Context(), deploy.Trace{ID: m, Own: []string{"a"}, Pending: i%2 == 0}))
+		must(t, f.Store.PutTrace(t.Context(), deploy.Trace{ID: d, Own: []string{"a"}}))
 		want = append(want, d)
 		if i%2 == 0 {
+			must(t, f.Store.PutTrace(t.Context(), deploy.Trace{ID: m, Edge: []string{""}}))
 			want = append(want, m)
 		}
 	}
 	var got []causeway.Identity
 	for after := (causeway.Identity{}); ; {
-		ids, err := f.Store.PendingTraces(t.Context(), after, 3)
+		ids, err := f.Store.Traced(t.Context(), hub, after, 3)
 		must(t, err)
 		if len(ids) > 3 {
 			t.Fatalf("%d of at most 3", len(ids))
@@ -252,7 +255,7 @@ func testContext(t *testing.T, f Fixture) {
 	errs := []error{err, f.Store.PutConfiguration(ctx, configuration(hub, "c")), f.Store.Settled(ctx, hub, "c", "e")}
 	_, err = f.Store.Trace(ctx, dev("d"))
 	errs = append(errs, err, f.Store.PutTrace(ctx, deploy.Trace{ID: dev("d"), Own: []string{"a"}}))
-	_, err = f.Store.PendingTraces(ctx, causeway.Identity{}, 1)
+	_, err = f.Store.Traced(ctx, hub, causeway.Identity{}, 1)
 	errs = append(errs, err)
 	_, err = f.Store.Begin(ctx)
 	errs = append(errs, err, f.Store.End(ctx, deploy.Ending{}))

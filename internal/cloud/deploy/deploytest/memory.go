@@ -164,16 +164,17 @@ func (m *Memory) DeleteHub(hub string) {
 	maps.DeleteFunc(m.configs, func(k [2]string, _ deploy.Stored) bool { return k[0] == hub })
 }
 
-// PendingTraces implements [deploy.Store].
-func (m *Memory) PendingTraces(ctx context.Context, after causeway.Identity, limit int) ([]causeway.Identity, error) {
-	end, err := m.begin(ctx, "PendingTraces")
+// Traced implements [deploy.Store].
+func (m *Memory) Traced(ctx context.Context, hub string, after causeway.Identity, limit int) ([]causeway.Identity, error) {
+	end, err := m.begin(ctx, "Traced")
 	if err != nil {
 		return nil, err
 	}
 	defer end()
+	after.Hub = hub
 	var ids []causeway.Identity
-	for id, t := range m.traces {
-		if t.Pending && compare(id, after) > 0 {
+	for id := range m.traces {
+		if id.Hub == hub && compare(id, after) > 0 {
 			ids = append(ids, id)
 		}
 	}

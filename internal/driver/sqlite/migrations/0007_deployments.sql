@@ -17,15 +17,12 @@ CREATE TABLE deployment_traces (
 	hub     TEXT NOT NULL,
 	device  TEXT NOT NULL,
 	module  TEXT NOT NULL,
-	pending INTEGER NOT NULL, -- the plan may not be carried out yet
 	edge    TEXT NOT NULL,    -- JSON array of paths
 	own     TEXT NOT NULL,    -- JSON array of paths
 	manual  TEXT NOT NULL,
 	PRIMARY KEY (hub, device, module),
 	FOREIGN KEY (hub, device, module) REFERENCES identities ON DELETE CASCADE
 ) STRICT, WITHOUT ROWID;
-
-CREATE INDEX deployment_traces_pending ON deployment_traces (hub, device, module) WHERE pending <> 0;
 
 -- How the work on twins ended: one row.
 CREATE TABLE deployment_work (
