@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -70,6 +71,7 @@ func (d *deadLetters) add(ctx context.Context, o obituary, msgs ...*causeway.Mes
 // position returns the offset up to which the dead letters of an endpoint were
 // replayed or purged. The caller holds mu.
 func (d *deadLetters) position(ctx context.Context, endpoint string) (eventlog.Offset, error) {
+	endpoint = strings.ToLower(endpoint)
 	if at, ok := d.done[endpoint]; ok {
 		return at, nil
 	}
@@ -90,6 +92,7 @@ func (d *deadLetters) move(ctx context.Context, endpoint string, to eventlog.Off
 	if err != nil || to <= at {
 		return err
 	}
+	endpoint = strings.ToLower(endpoint)
 	if err := d.log.Commit(ctx, cursorPrefix+endpoint, 0, to); err != nil {
 		return fmt.Errorf("store position of dead letters: %w", err)
 	}
@@ -135,7 +138,7 @@ func (d *deadLetters) each(ctx context.Context, endpoint string, from eventlog.O
 				d.out.Error("a dead letter cannot be read and is left out", obs.KeyHub, d.hub, obs.KeyOffset, int64(r.Offset), obs.KeyError, err)
 				continue
 			}
-			if endpoint != "" && o.endpoint != endpoint {
+			if endpoint != "" && !strings.EqualFold(o.endpoint, endpoint) {
 				continue
 			}
 			if ok, err := d.pending(ctx, o.endpoint, r.Offset); err != nil {

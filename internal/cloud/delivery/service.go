@@ -11,8 +11,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/core/eventlog"
 	"github.com/causeway-iot/causeway/internal/obs"
@@ -160,21 +158,6 @@ func (s *Service) Status() []Status {
 	return all
 }
 
-var _ prometheus.Collector = (*Service)(nil)
-
-// Describe says that what is collected depends on the endpoints there are.
-func (s *Service) Describe(chan<- *prometheus.Desc) {}
-
-// Collect collects what waits for endpoints.
-func (s *Service) Collect(to chan<- prometheus.Metric) {
-	waiting := prometheus.NewDesc("causeway_endpoint_waiting", "Messages that wait for an endpoint.", []string{"endpoint"}, prometheus.Labels{"hub": s.o.Hub})
-	bytes := prometheus.NewDesc("causeway_endpoint_waiting_bytes", "Bytes of the messages that wait for an endpoint.", []string{"endpoint"}, prometheus.Labels{"hub": s.o.Hub})
-	for _, st := range s.Status() {
-		to <- prometheus.MustNewConstMetric(waiting, prometheus.GaugeValue, float64(st.Waiting), st.Name)
-		to <- prometheus.MustNewConstMetric(bytes, prometheus.GaugeValue, float64(st.WaitingBytes), st.Name)
-	}
-}
-
 // MaxPage bounds a page of dead letters.
 const MaxPage = 1000
 
@@ -185,15 +168,7 @@ func (s *Service) DeadLetters(ctx context.Context, endpoint string, from int64, 
 	if limit <= 0 || limit > MaxPage {
 		limit = MaxPage
 	}
-	return s.dead.list(ctx, s.canonical(endpoint), from, limit)
-}
-
-// canonical returns an endpoint's name as it is written.
-func (s *Service) canonical(name string) string {
-	if q, ok := s.Queue(name); ok {
-		return q.name
-	}
-	return name
+	return s.dead.list(ctx, endpoint, from, limit)
 }
 
 // Replay puts the dead letters of an endpoint back into its queue, where they
@@ -247,7 +222,7 @@ func (s *Service) Purge(ctx context.Context, endpoint string) error {
 	if err != nil {
 		return err
 	}
-	return s.dead.move(ctx, s.canonical(endpoint), end)
+	return s.dead.move(ctx, endpoint, end)
 }
 
 // Close stops sending, and closes all logs. What waits goes on after a restart.

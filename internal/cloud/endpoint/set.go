@@ -48,7 +48,8 @@ type EventLog interface {
 
 // Set is the custom endpoints of one hub. It is safe for concurrent use.
 type Set struct {
-	o Options
+	o                     Options
+	waiting, waitingBytes *prometheus.Desc
 
 	changes sync.Mutex // held by Apply, Prune and Close
 
@@ -64,7 +65,13 @@ func New(o Options) *Set {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Set{o: o, hubs: map[string]*eventHub{}, served: map[string]routing.EndpointSettings{}}
+	hub := prometheus.Labels{"hub": o.Hub}
+	return &Set{
+		o:            o,
+		waiting:      prometheus.NewDesc("causeway_endpoint_waiting", "Messages that wait for an endpoint.", []string{"endpoint"}, hub),
+		waitingBytes: prometheus.NewDesc("causeway_endpoint_waiting_bytes", "Bytes of the messages that wait for an endpoint.", []string{"endpoint"}, hub),
+		hubs:         map[string]*eventHub{}, served: map[string]routing.EndpointSettings{},
+	}
 }
 
 // Apply makes the endpoints of s that are not there, and changes those that are
@@ -288,16 +295,23 @@ func (s *Set) Purge(ctx context.Context, endpoint string) error {
 
 var _ prometheus.Collector = (*Set)(nil)
 
-// Describe says that what is collected depends on the endpoints there are.
-func (s *Set) Describe(chan<- *prometheus.Desc) {}
+// Describe describes what is collected.
+func (s *Set) Describe(to chan<- *prometheus.Desc) {
+	to <- s.waiting
+	to <- s.waitingBytes
+}
 
 // Collect collects what waits for endpoints.
 func (s *Set) Collect(to chan<- prometheus.Metric) {
 	s.mu.RLock()
 	d := s.delivery
 	s.mu.RUnlock()
-	if d != nil {
-		d.Collect(to)
+	if d == nil {
+		return
+	}
+	for _, st := range d.Status() {
+		to <- prometheus.MustNewConstMetric(s.waiting, prometheus.GaugeValue, float64(st.Waiting), st.Name)
+		to <- prometheus.MustNewConstMetric(s.waitingBytes, prometheus.GaugeValue, float64(st.WaitingBytes), st.Name)
 	}
 }
 
