@@ -36,6 +36,7 @@ const (
 	maxFlapping   = 10_000           // devices whose changes are counted
 	volatileEvery = 5 * time.Minute  // conditions on connections are evaluated anew
 	metricsAge    = 5 * time.Minute  // results of metrics are counted anew
+	metricsWanted = time.Hour        // after the last reading
 	metricsFresh  = 5 * time.Second  // results that a single reading is content with
 	metricsWait   = 5 * time.Second  // for the results of one reading
 	stopWait      = 10 * time.Second // for the waiting devices to be written down

@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"context"
+	"maps"
 	"regexp"
 	"strings"
 	"sync"
@@ -84,9 +85,10 @@ func enclose(condition string) string {
 type results struct {
 	query Query
 
-	mu   sync.Mutex
-	last map[[2]string]*figures // by hub and configuration
-	busy map[[2]string]bool
+	mu    sync.Mutex
+	last  map[[2]string]*figures // by hub and configuration
+	busy  map[[2]string]bool
+	asked map[[2]string]time.Time // when somebody looked last
 }
 
 type figures struct {
@@ -96,7 +98,7 @@ type figures struct {
 }
 
 func (r *results) init(q Query) {
-	r.query, r.last, r.busy = q, map[[2]string]*figures{}, map[[2]string]bool{}
+	r.query, r.last, r.busy, r.asked = q, map[[2]string]*figures{}, map[[2]string]bool{}, map[[2]string]time.Time{}
 }
 
 // stale says that the figures of a configuration have changed.
@@ -112,16 +114,30 @@ func (r *results) drop(hub, id string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.last, [2]string{hub, id})
+	delete(r.asked, [2]string{hub, id})
 }
 
 func (r *results) forget(hub string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for k := range r.last {
-		if k[0] == hub {
-			delete(r.last, k)
-		}
-	}
+	ofHub := func(k [2]string) bool { return k[0] == hub }
+	maps.DeleteFunc(r.last, func(k [2]string, _ *figures) bool { return ofHub(k) })
+	maps.DeleteFunc(r.asked, func(k [2]string, _ time.Time) bool { return ofHub(k) })
+}
+
+// want takes note that somebody looks at a configuration.
+func (r *results) want(hub, id string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.asked[[2]string{hub, id}] = time.Now()
+}
+
+// wanted reports whether somebody has looked at a configuration lately.
+func (r *results) wanted(hub, id string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	at, ok := r.asked[[2]string{hub, id}]
+	return ok && time.Since(at) <= metricsWanted
 }
 
 // get returns the last figures, nil when there are none, and whether they are
@@ -181,6 +197,7 @@ func (s *Service) Metrics(ctx context.Context, hub, id string, fresh bool) (Metr
 	if c == nil {
 		return Metrics{}, missing("deploy.Metrics", id)
 	}
+	s.results.want(hub, id)
 	now, old := s.results.get(hub, c, metricsFresh)
 	if fresh && old {
 		within, cancel := context.WithTimeout(ctx, metricsWait)
@@ -204,8 +221,8 @@ func (s *Service) Metrics(ctx context.Context, hub, id string, fresh bool) (Metr
 	return m, nil
 }
 
-// runResults counts old figures anew until ctx ends, one after the other: each
-// may be a look at all devices.
+// runResults counts old figures that somebody looks at anew until ctx ends, one
+// after the other: each may be a look at all devices.
 func (s *Service) runResults(ctx context.Context) {
 	tick := time.NewTicker(metricsAge)
 	defer tick.Stop()
@@ -217,7 +234,7 @@ func (s *Service) runResults(ctx context.Context) {
 		}
 		for hub, f := range *s.fleets.Load() {
 			for _, c := range f.book.Load().all {
-				if _, old := s.results.get(hub, c, metricsAge); !old {
+				if _, old := s.results.get(hub, c, metricsAge); !old || !s.results.wanted(hub, c.ID) {
 					continue
 				}
 				if err := s.results.count(ctx, hub, c); err != nil && ctx.Err() == nil {
