@@ -49,7 +49,7 @@ func TestSDKs(t *testing.T) {
 	}
 
 	dir := t.TempDir()
-	s := &process.Server{Binary: bin, Data: filepath.Join(dir, "data")}
+	s := &process.Server{Binary: bin, Data: filepath.Join(dir, "data"), Env: []string{"CAUSEWAY_FAULTINJECTION=true"}}
 	logFile := os.Getenv("INTEROP_LOG")
 	if logFile == "" {
 		logFile = filepath.Join(dir, "server.log")

@@ -94,7 +94,7 @@ func pythonSDKs(t *testing.T, w world) {
 		}
 		t.Run("Registry", func(t *testing.T) {
 			t.Parallel()
-			python(t, "test_registry", "test_bulk", "test_jobs", "test_transfer", "test_query", "test_configuration", "test_commands", "test_digitaltwin")
+			python(t, "test_registry", "test_bulk", "test_jobs", "test_transfer", "test_query", "test_configuration", "test_commands", "test_digitaltwin", "test_faults")
 		})
 		t.Run("files", func(t *testing.T) {
 			t.Parallel()

@@ -16,7 +16,7 @@ import (
 )
 
 // post sends a message over HTTPS.
-func (r *running) post(device string) *http.Response {
+func (r *running) post(device string, header ...string) *http.Response {
 	r.t.Helper()
 	cs, err := sas.ParseConnectionString(device)
 	if err != nil {
@@ -32,6 +32,9 @@ func (r *running) post(device string) *http.Response {
 		r.t.Fatal(err)
 	}
 	req.Header.Set("Authorization", token)
+	for i := 0; i+1 < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
 	tr := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: r.options().RootCAs}}
 	defer tr.CloseIdleConnections()
 	res, err := tr.RoundTrip(req)

@@ -52,6 +52,10 @@ func (c *Cloud) Run(ctx context.Context) error {
 	ws := wsnet.New(wsnet.Options{Log: c.log})
 	adminHead := c.adminHead()
 	hub := guard.Trace(guard.Meter(guard.Throttle(c.set, c.set.Limiter), guard.NewMetrics(c.reg)), c.tracer)
+	if c.cfg.FaultInjection {
+		c.log.Warn("faults can be injected: clients may break their connections on purpose; this is for tests")
+		hub = guard.Faults(hub)
+	}
 	web := c.webServer(hub, ws, adminHead)
 	mqttHead := &mqtt.Server{
 		Hub: hub, Sessions: c.db.Sessions(), Log: c.log, Metrics: obs.NewHead(c.reg, "mqtt"),

@@ -48,6 +48,9 @@ type Config struct {
 
 	Pprof       bool `yaml:"pprof"`       // profiles under /debug/pprof/, for the administrator
 	OpenMetrics bool `yaml:"openMetrics"` // /metrics for everybody
+
+	// FaultInjection lets clients ask for faults, as test suites do.
+	FaultInjection bool `yaml:"faultInjection"`
 }
 
 // Listen says where the cloud can be reached. Addresses are host:port; an

@@ -101,7 +101,7 @@ func TestShaping(t *testing.T) {
 		if !ok || e.RetryAfter() != 100*time.Millisecond {
 			t.Errorf("when to try again: %v", err)
 		}
-		time.Sleep(100 * time.Millisecond)
+		<-time.After(100 * time.Millisecond)
 		synctest.Wait()
 		if err := enter(1); err != nil {
 			t.Errorf("after the time that was said: %v", err)
@@ -109,7 +109,7 @@ func TestShaping(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
-		time.Sleep(time.Hour)
+		<-time.After(time.Hour)
 		began = time.Now()
 		if err := enter(11); err != nil {
 			t.Error(err)
@@ -120,7 +120,7 @@ func TestShaping(t *testing.T) {
 	})
 }
 
-// TestOne large batch passes, however large, when the bucket is full.
+// TestLargeBatch: a large batch passes, however large, when the bucket is full.
 func TestLargeBatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := limiter(t, nil, quota.Settings{Rates: map[string]quota.RateSetting{"telemetry": {Count: 1}}})
@@ -334,7 +334,7 @@ func TestDaily(t *testing.T) {
 			t.Errorf("with a higher limit: %v", err)
 		}
 		now := time.Now().UTC()
-		time.Sleep(now.Truncate(24 * time.Hour).Add(24 * time.Hour).Sub(now))
+		<-time.After(now.Truncate(24 * time.Hour).Add(24 * time.Hour).Sub(now))
 		used(0)
 		if _, err := send(101, 1); err != nil {
 			t.Errorf("on the next day: %v", err)

@@ -34,7 +34,10 @@ type reply struct {
 // there are for replies, and anybody may attach some: they have a bound.
 func (c *conn) attachCBS(a *wire.Attach) error {
 	if a.Role == codec.Sender {
-		a.Receive(wire.ReceiverOptions{Handler: cbsIn{c}, Credit: cbsCredit, MaxMessageSize: maxCBSMessage, SettleAtOnce: true})
+		r := a.Receive(wire.ReceiverOptions{Handler: cbsIn{c}, Credit: cbsCredit, MaxMessageSize: maxCBSMessage, SettleAtOnce: true})
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.cbsIn = r // the newest is enough: it is only needed to be broken
 		return nil
 	}
 	c.mu.Lock()

@@ -44,6 +44,7 @@ type conn struct {
 	devices  []*device
 	bindings []*binding
 	cbsOut   []*cbsOut
+	cbsIn    *wire.Receiver
 	replies  []reply // that wait for credit
 	replying int     // goroutines that wait to send one
 	until    time.Time

@@ -86,7 +86,7 @@ func (c *conn) finish(e *end) {
 	if c.alarm != nil {
 		c.alarm.Stop()
 	}
-	c.tokens, c.grants, c.replies, c.cbsOut, c.bindings = nil, nil, nil, nil, nil
+	c.tokens, c.grants, c.replies, c.cbsOut, c.cbsIn, c.bindings = nil, nil, nil, nil, nil, nil
 	devices := c.devices
 	c.devices = nil
 	cause := c.cause

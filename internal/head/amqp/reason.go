@@ -20,6 +20,7 @@ const (
 	ReasonIdle    Reason = "idle_timeout"  // silent for twice the idle time-out
 	ReasonSlow    Reason = "slow_client"   // does not read what it is sent
 	ReasonExpired Reason = "token_expired" // of SASL PLAIN
+	ReasonFault   Reason = "fault"         // the client asked for it
 	ReasonRemote  Reason = "client_error"  // the client closed the connection with an error
 )
 
@@ -69,7 +70,7 @@ type end struct {
 // and the metric of refusals counts.
 func (r Reason) refusal() bool {
 	switch r {
-	case ReasonClosed, ReasonLost, ReasonStop, ReasonExpired, ReasonRemote:
+	case ReasonClosed, ReasonLost, ReasonStop, ReasonExpired, ReasonFault, ReasonRemote:
 		return false
 	}
 	return true

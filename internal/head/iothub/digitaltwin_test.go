@@ -90,7 +90,8 @@ func TestCommandInvocation(t *testing.T) {
 		{"of the device", "/digitaltwins/d/commands/reboot", `{"delay": 5}`, causeway.Result{Status: 201, Payload: []byte(`"ok"`)}, "reboot", `{"delay": 5}`, 0, 30 * time.Second, `"ok"`},
 		{
 			"of a component", "/digitaltwins/d/components/thermostat1/commands/getMaxMinReport?connectTimeoutInSeconds=10&responseTimeoutInSeconds=5", `"2024-01-01"`,
-			causeway.Result{Status: 404}, "thermostat1*getMaxMinReport", `"2024-01-01"`, 10 * time.Second, 5 * time.Second, `null`,
+			causeway.Result{Status: 404},
+			"thermostat1*getMaxMinReport", `"2024-01-01"`, 10 * time.Second, 5 * time.Second, `null`,
 		},
 		{"without an argument", "/digitaltwins/d/commands/x", ``, causeway.Result{Status: 200}, "x", `null`, 0, 30 * time.Second, `null`},
 	} {

@@ -20,6 +20,7 @@ const (
 	ReasonLost       Reason = "lost"         // the network connection ended
 	ReasonHangup     Reason = "hangup"       // the hub ended the session
 	ReasonStop       Reason = "server_stop"  // the server stops
+	ReasonFault      Reason = "fault"        // the client asked for it
 	ReasonKeepAlive  Reason = "keep_alive"   // silent for 1.5 times its keep-alive
 	ReasonSlow       Reason = "slow_client"  // does not read what it is sent
 	ReasonHubFailed  Reason = "hub_failed"   // the hub or the session store failed
@@ -84,7 +85,7 @@ func ending(r Reason, err error) *end { return &end{reason: r, err: err} }
 // the metric of refusals counts.
 func (r Reason) refusal() bool {
 	switch r {
-	case ReasonDisconnect, ReasonLost, ReasonHangup, ReasonStop, ReasonHubFailed:
+	case ReasonDisconnect, ReasonLost, ReasonHangup, ReasonStop, ReasonFault, ReasonHubFailed:
 		return false
 	}
 	return true
