@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -22,7 +23,7 @@ func NewCmdJob(st *state.State) *cobra.Command {
 	cmd := family("job", "Change twins of many devices, call a method of each, export and import identities")
 	l := addLogin(cmd, st)
 	cmd.AddCommand(
-		newCmdJobTwin(st, l), newCmdJobMethod(st, l), newCmdJobList(st, l), newCmdJobShow(st, l), newCmdJobCancel(st, l), newCmdJobWatch(st, l),
+		newCmdJobTwin(st, l), newCmdJobMethod(st, l), newCmdJobList(st, l), newCmdJobShow(st, l), newCmdJobDevices(st, l), newCmdJobCancel(st, l), newCmdJobWatch(st, l),
 		newCmdJobExport(st, l), newCmdJobImport(st, l), newCmdJobTransfers(st, l),
 	)
 	return cmd
@@ -221,6 +222,60 @@ func newCmdJobShow(st *state.State, l *login) *cobra.Command {
 				return err
 			}
 			return out.print(j, func(t *table) { jobTable(t, j) })
+		})
+	}
+	return cmd
+}
+
+// jobDevice is what a job did to a device.
+type jobDevice struct {
+	DeviceID string          `json:"deviceId"`
+	ModuleID string          `json:"moduleId,omitempty"`
+	Status   string          `json:"status"`
+	End      client.Time     `json:"endTimeUtc"`
+	Outcome  json.RawMessage `json:"outcome,omitempty"`
+	Error    *struct {
+		Code        string `json:"code"`
+		Description string `json:"description"`
+	} `json:"error,omitempty"`
+}
+
+func newCmdJobDevices(st *state.State, l *login) *cobra.Command {
+	var status string
+	cmd := &cobra.Command{
+		Use: "devices JOB", Short: "Show what a job did to each device", Args: exactArgs("JOB"),
+		Long: "Shows the rows of a job in devices.jobs; 'causeway query' asks for them by any condition.",
+	}
+	out := addOutput(cmd, st)
+	cmd.Flags().StringVar(&status, "status", "", "only devices of this `status`: pending, running, completed, failed or canceled")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		quote := func(s string) string { return "'" + strings.ReplaceAll(s, "'", `\'`) + "'" }
+		text := "SELECT * FROM devices.jobs WHERE jobId = " + quote(args[0])
+		if status != "" {
+			text += " AND status = " + quote(status)
+		}
+		return l.with(cmd.Context(), func(ctx context.Context, s *client.Service) error {
+			list := []jobDevice{}
+			for item, err := range s.Query(ctx, text) {
+				var d jobDevice
+				if err == nil {
+					err = json.Unmarshal(item, &d)
+				}
+				if err != nil {
+					return err
+				}
+				list = append(list, d)
+			}
+			return out.print(list, func(t *table) {
+				t.row("DEVICE", "STATUS", "OUTCOME")
+				for _, d := range list {
+					outcome := string(d.Outcome)
+					if d.Error != nil {
+						outcome = d.Error.Code + ": " + d.Error.Description
+					}
+					t.row(causeway.Identity{Device: d.DeviceID, Module: d.ModuleID}.String(), d.Status, outcome)
+				}
+			})
 		})
 	}
 	return cmd

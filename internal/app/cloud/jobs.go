@@ -9,6 +9,7 @@ import (
 	"github.com/causeway-iot/causeway/internal/cloud/job"
 	"github.com/causeway-iot/causeway/internal/cloud/transfer"
 	"github.com/causeway-iot/causeway/internal/core/blob"
+	"github.com/causeway-iot/causeway/internal/core/quota"
 )
 
 // Bounds of the requests to other people's storage.
@@ -31,12 +32,42 @@ func (c *Cloud) newJobs() *job.Service {
 	})
 }
 
+// jobPolicy returns what a hub's settings allow, and where they do not say, what
+// its quota does.
 func (c *Cloud) jobPolicy(hub string) job.Policy {
-	h, ok := c.directory.Get(hub)
+	d, ok := c.directory.Get(hub)
 	if !ok {
 		return job.Policy{}
 	}
-	return job.Policy{Active: h.Settings.JobsActive, Rate: float64(h.Settings.JobDevicesPerSecond)}
+	p := job.Policy{Active: d.Settings.JobsActive, Rate: float64(d.Settings.JobDevicesPerSecond)}
+	if d.Settings.Quota == nil {
+		return p
+	}
+	if p.Active == 0 {
+		p.Active = activeJobs(d.Settings.Quota.Preset)
+	}
+	if h, ok := c.set.ByName(hub); ok && p.Rate == 0 {
+		if limits, ok := h.Limiter().Limits(); ok {
+			if r := limits.Rates[quota.JobDevices]; r.Per > 0 {
+				p.Rate = r.Count / r.Per.Seconds()
+			}
+		}
+	}
+	return p
+}
+
+// activeJobs returns how many jobs an edition runs at once, 0 when it does not
+// say.
+func activeJobs(preset string) int {
+	switch preset {
+	case "free", "basic-b1", "standard-s1":
+		return 1
+	case "basic-b2", "standard-s2":
+		return 5
+	case "basic-b3", "standard-s3":
+		return 10
+	}
+	return 0
 }
 
 // newTransfers returns the service of imports and exports.
