@@ -1,6 +1,7 @@
 package cloud
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha512"
@@ -11,11 +12,15 @@ import (
 	"net/http"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/app/state"
 	"github.com/causeway-iot/causeway/internal/cloud/directory"
 	"github.com/causeway-iot/causeway/internal/cloud/upload"
+	port "github.com/causeway-iot/causeway/internal/core/blob"
+	"github.com/causeway-iot/causeway/internal/driver/dirblob"
+	"github.com/causeway-iot/causeway/internal/driver/s3blob"
 	"github.com/causeway-iot/causeway/internal/head/blob"
 	"github.com/causeway-iot/causeway/internal/obs"
 	"github.com/causeway-iot/causeway/internal/wire/blobsas"
@@ -54,6 +59,48 @@ func (k blobKey) of(d directory.Hub) []byte {
 	h := hmac.New(sha512.New, []byte(k))
 	_, _ = h.Write([]byte("blob account\x00" + d.Name + "\x00" + strconv.FormatInt(d.Created.UnixNano(), 10))) // a hash never fails
 	return h.Sum(nil)
+}
+
+// blobStore is an engine of blobs.
+type blobStore interface {
+	port.Store
+	// Run forgets what nobody wants any more, until ctx ends.
+	Run(ctx context.Context) error
+	Close() error
+}
+
+// openBlobs opens the blobs of a hub: in the data directory, or in the bucket
+// that the configuration names.
+func (c *Cloud) openBlobs(ctx context.Context, d directory.Hub) (blobStore, error) {
+	s3 := c.cfg.Blobs
+	if s3.Endpoint == "" {
+		return dirblob.Open(filepath.Join(c.cfg.Data, HubsDir, d.Name, BlobsDir), dirblob.Options{})
+	}
+	secret, err := state.ReadSecret(s3.SecretKeyFile)
+	if err != nil {
+		return nil, fmt.Errorf("blobs.secretKeyFile: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, openBlobsTimeout)
+	defer cancel()
+	return s3blob.Open(ctx, s3blob.Options{
+		Endpoint: s3.Endpoint, Bucket: s3.Bucket, Region: s3.Region, Access: s3.AccessKey, Secret: causeway.Secret(secret), Plain: s3.Plain,
+		// A hub that is made again under the same name has other blobs.
+		Prefix: s3.Prefix + d.Name + "-" + strconv.FormatInt(d.Created.UnixNano(), 36) + "/",
+	})
+}
+
+// openBlobsTimeout bounds how long a start waits for a bucket.
+const openBlobsTimeout = 30 * time.Second
+
+// removeBlobs deletes blobs of a hub that was deleted, where they are not in its
+// directory.
+func removeBlobs(ctx context.Context, s blobStore) error {
+	if r, ok := s.(interface {
+		RemoveAll(ctx context.Context) error
+	}); ok {
+		return r.RemoveAll(ctx)
+	}
+	return nil
 }
 
 // storage returns the storage of a hub that runs.

@@ -198,11 +198,11 @@ func (c *Cloud) openStores(ctx context.Context) error {
 		return err
 	}
 	c.hubs = &hubs{
-		blobKey: blobKey,
-		dir:     filepath.Join(c.cfg.Data, HubsDir), events: c.cfg.Events, log: c.log, reg: c.reg,
+		blobKey: blobKey, openBlobs: c.openBlobs,
+		dir: filepath.Join(c.cfg.Data, HubsDir), events: c.cfg.Events, log: c.log, reg: c.reg,
 		registry: c.registry, commands: c.commands, outbox: c.outbox, deployments: c.deployments, jobs: c.jobs, transfers: c.transfers, set: c.set,
 		custom: c.cfg.Endpoints, sinks: all.Sinks(),
-		running: map[string]*running{}, leaving: map[string][]causeway.Identity{},
+		running: map[string]*running{}, leaving: map[string][]causeway.Identity{}, left: map[string]blobStore{},
 	}
 	c.uploads = upload.New(upload.Options{
 		Store: c.db.Uploads(), Storage: c.hubs.storage, Notify: c.outbox.Notify, Policy: c.uploadPolicy, Log: c.log,

@@ -26,7 +26,6 @@ import (
 	"github.com/causeway-iot/causeway/internal/cloud/transfer"
 	"github.com/causeway-iot/causeway/internal/cloud/upload"
 	"github.com/causeway-iot/causeway/internal/core/quota"
-	"github.com/causeway-iot/causeway/internal/driver/dirblob"
 	"github.com/causeway-iot/causeway/internal/driver/seglog"
 	"github.com/causeway-iot/causeway/internal/hub/cloudhub"
 	"github.com/causeway-iot/causeway/internal/obs"
@@ -51,6 +50,7 @@ type hubs struct {
 	transfers   *transfer.Service
 	set         *cloudhub.Set
 	blobKey     blobKey
+	openBlobs   func(ctx context.Context, d directory.Hub) (blobStore, error)
 	custom      config.Endpoints // what the configuration says of custom endpoints
 	sinks       *plugin.Registry
 
@@ -61,13 +61,14 @@ type hubs struct {
 	stopped bool
 	running map[string]*running
 	leaving map[string][]causeway.Identity // of hubs between leave and purge
+	left    map[string]blobStore           // the same
 }
 
 // running is one hub at work.
 type running struct {
 	hub       *cloudhub.Hub
 	events    *seglog.Log
-	blobs     *dirblob.Store
+	blobs     blobStore
 	storage   upload.Storage
 	metrics   *collectors
 	cancel    context.CancelFunc
@@ -102,7 +103,7 @@ func (h *hubs) start(d directory.Hub) error {
 		r.metrics.release()
 		return fmt.Errorf("start hub %s: open event log: %w", d.Name, err)
 	}
-	if r.blobs, err = dirblob.Open(filepath.Join(h.dir, d.Name, BlobsDir), dirblob.Options{}); err != nil {
+	if r.blobs, err = h.openBlobs(h.ctx, d); err != nil {
 		r.metrics.release()
 		return errors.Join(fmt.Errorf("start hub %s: %w", d.Name, err), r.events.Close())
 	}
@@ -203,7 +204,7 @@ func (h *hubs) leave(name string) error {
 	h.set.Remove(name)
 	ids, err := h.identities(name)
 	h.mu.Lock()
-	h.leaving[name] = ids
+	h.leaving[name], h.left[name] = ids, r.blobs
 	h.mu.Unlock()
 	return errors.Join(r.stop(), err)
 }
@@ -236,8 +237,9 @@ func (h *hubs) identities(name string) ([]causeway.Identity, error) {
 // purge removes what is left of a hub that was deleted.
 func (h *hubs) purge(name string) error {
 	h.mu.Lock()
-	ids := h.leaving[name]
+	ids, blobs := h.leaving[name], h.left[name]
 	delete(h.leaving, name)
+	delete(h.left, name)
 	h.mu.Unlock()
 	for _, id := range ids {
 		h.registry.Forget(id)
@@ -247,7 +249,7 @@ func (h *hubs) purge(name string) error {
 	h.deployments.Forget(name)
 	h.jobs.Forget(name)
 	h.transfers.Forget(name)
-	return state.RemoveAll(filepath.Join(h.dir, name))
+	return errors.Join(removeBlobs(h.ctx, blobs), state.RemoveAll(filepath.Join(h.dir, name)))
 }
 
 // hubDirectory is the directory as the administration sees it: deleting a hub

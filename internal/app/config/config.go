@@ -41,6 +41,7 @@ type Config struct {
 	Provisioning []Provisioning `yaml:"provisioning"`
 	Log          Log            `yaml:"log"`
 	Events       Events         `yaml:"events"`
+	Blobs        Blobs          `yaml:"blobs"`
 	Trace        Trace          `yaml:"trace"`
 
 	Endpoints Endpoints `yaml:"endpoints"`
@@ -111,6 +112,18 @@ type Endpoints struct {
 	// DeadLetterBytes how much of them, of each hub.
 	DeadLetters     Duration `yaml:"deadLetters"`
 	DeadLetterBytes Bytes    `yaml:"deadLetterBytes"`
+}
+
+// Blobs is where the files are that devices upload, and others: in a bucket of a
+// service that speaks S3 or, without an endpoint, in the data directory.
+type Blobs struct {
+	Endpoint      string `yaml:"endpoint"` // host or host:port
+	Bucket        string `yaml:"bucket"`
+	Prefix        string `yaml:"prefix"` // of all keys; ends in a slash
+	Region        string `yaml:"region"` // "" asks the service
+	AccessKey     string `yaml:"accessKey"`
+	SecretKeyFile string `yaml:"secretKeyFile"`
+	Plain         bool   `yaml:"plain"` // HTTP, for a service on the same machine
 }
 
 // Trace is where OpenTelemetry traces go.
@@ -244,6 +257,13 @@ func (c *Config) Validate() error {
 	}
 	if c.Events.ConnectionSnapshot < Duration(time.Second) || c.Events.ConnectionSnapshot > Duration(time.Hour) {
 		bad("events.connectionSnapshot: %v is not within 1s and 1h", c.Events.ConnectionSnapshot)
+	}
+	if b := c.Blobs; b.Endpoint != "" && (b.Bucket == "" || b.AccessKey == "" || b.SecretKeyFile == "") {
+		bad("blobs: endpoint needs bucket, accessKey and secretKeyFile beside it")
+	} else if b.Endpoint == "" && b != (Blobs{}) {
+		bad("blobs: endpoint is missing: host:port of the service")
+	} else if b.Prefix != "" && !strings.HasSuffix(b.Prefix, "/") {
+		bad("blobs.prefix: %q does not end in a slash", b.Prefix)
 	}
 	if c.Stop.Drain < 0 || c.Stop.Drain > Duration(MaxDrain) {
 		bad("stop.drain: %v is not within 0 and %v", c.Stop.Drain, MaxDrain)

@@ -170,6 +170,11 @@ func TestValidate(t *testing.T) {
 		{"endpoints.deadLetters", func(c *config.Config) { c.Endpoints.DeadLetters = 0 }},
 		{"endpoints.deadLetterBytes", func(c *config.Config) { c.Endpoints.DeadLetterBytes = 1 }},
 		{"events.segmentBytes: 1 is not within 1MiB and 4GiB", func(c *config.Config) { c.Events.SegmentBytes = 1 }},
+		{"blobs: endpoint needs bucket", func(c *config.Config) { c.Blobs.Endpoint = "s3.example.com" }},
+		{"blobs: endpoint is missing", func(c *config.Config) { c.Blobs.Bucket = "b" }},
+		{"blobs.prefix", func(c *config.Config) {
+			c.Blobs = config.Blobs{Endpoint: "s3.example.com", Bucket: "b", AccessKey: "a", SecretKeyFile: "f", Prefix: "p"}
+		}},
 		{"stop.drain", func(c *config.Config) { c.Stop.Drain = config.Duration(time.Hour) }},
 	} {
 		d := config.Default()
