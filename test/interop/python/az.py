@@ -219,14 +219,15 @@ class Az:
 
     # iot hub invoke-device-method, invoke-module-method
 
-    def invoke(self, *ids, name, payload=None, timeout=30):
+    def invoke(self, *ids, name, payload=None, timeout=30, patience=None):
+        """The CLI waits for the answer as long as the hub may wait for the device, and no longer, unless patience is given."""
         method = models.CloudToDeviceMethod(
             method_name=name,
             payload={} if payload is None else payload,
             response_timeout_in_seconds=timeout,
             connect_timeout_in_seconds=timeout,
         )
-        return _json(self._twins(ids).invoke_method(*ids, method, timeout=timeout, raw=True))
+        return _json(self._twins(ids).invoke_method(*ids, method, timeout=patience or timeout, raw=True))
 
     # iot hub digital-twin
 

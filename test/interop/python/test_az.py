@@ -149,7 +149,7 @@ class Devices(Case):
         self.echo(client)
         self.assertEqual(OWNER.invoke(d, name="reboot"), {"status": 200, "payload": {"got": {}}})
         self.assertEqual(OWNER.invoke(d, name="set", payload={"a": [1]})["payload"], {"got": {"a": [1]}})
-        self.status(404, OWNER.invoke, self.device(), name="x", timeout=10)
+        self.status(404, OWNER.invoke, self.device(), name="x", timeout=10, patience=40)
 
     def test_invoke_module_method(self):
         d = self.device()
