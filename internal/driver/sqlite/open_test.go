@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/cloud/registry"
@@ -151,21 +150,6 @@ func TestRefusals(t *testing.T) {
 				t.Errorf("error %q does not say %q and where", err, tc.want)
 			}
 		})
-	}
-}
-
-// TestStart holds opening an empty database to its part of the start of the
-// whole server, 300 ms. It takes 3 ms; a busy machine gets several tries.
-func TestStart(t *testing.T) {
-	const limit = 100 * time.Millisecond
-	best := time.Hour
-	for try := 0; try < 20 && best > limit; try++ {
-		start := time.Now()
-		open(t)
-		best = min(best, time.Since(start))
-	}
-	if best > limit {
-		t.Errorf("opening an empty database takes %v, more than %v", best, limit)
 	}
 }
 
