@@ -74,17 +74,17 @@ func TestReprovision(t *testing.T) {
 				e = w.put(e)
 				r := w.request("d", e.Attestation.Keys.Primary)
 				w.assigned(r, "h1", "d", "initialAssignment")
-				d := w.hubs["h1"].devices["d"]
+				d, _ := w.hubs["h1"].device("d")
 				d.Tags, d.Reported = raw(`{"grown":1}`), raw(`{"r":1}`)
-				w.hubs["h1"].devices["d"] = d
+				w.hubs["h1"].set(func() { w.hubs["h1"].devices["d"] = d })
 				w.assigned(r, "h1", "d", "initialAssignment") // again, to the same
-				if d := w.hubs["h1"].devices["d"]; string(d.Tags) != `{"grown":1}` {
+				if d, _ := w.hubs["h1"].device("d"); string(d.Tags) != `{"grown":1}` {
 					t.Errorf("the twin is %s after it registered again", d.Tags)
 				}
 				e.Hubs = []string{"h2"}
 				w.put(e)
 				w.assigned(r, c.hub, "d", c.substatus)
-				if d := w.hubs[c.hub].devices["d"]; string(d.Tags) != c.tags || (c.policy.Migrate && string(d.Reported) != `{"r":1}`) {
+				if d, _ := w.hubs[c.hub].device("d"); string(d.Tags) != c.tags || (c.policy.Migrate && string(d.Reported) != `{"r":1}`) {
 					t.Errorf("twin %s %s", d.Tags, d.Reported)
 				}
 				e.Hubs = []string{"h1"}
@@ -93,7 +93,7 @@ func TestReprovision(t *testing.T) {
 				// Its identity was deleted by hand.
 				ok(t, w.hubs["h1"].Delete(t.Context(), "d"))
 				w.assigned(r, "h1", "d", c.back)
-				if d := w.hubs["h1"].devices["d"]; string(d.Tags) != `{"first":1}` {
+				if d, _ := w.hubs["h1"].device("d"); string(d.Tags) != `{"first":1}` {
 					t.Errorf("made again, the twin is %s", d.Tags)
 				}
 				// The record is deleted: it begins anew.
@@ -115,7 +115,7 @@ func TestCustom(t *testing.T) {
 		r := w.request("d", w.derived(e.Attestation.Keys.Primary, "d"))
 		for _, payload := range []string{`{"model":"x"}`, `"text"`, `7`, `null`, ""} {
 			r.Payload = []byte(payload)
-			w.hook.answer = `{"iotHubHostName":"H3","payload":{"say":1},"initialTwin":{"tags":{"of":"hook"},"properties":{"desired":{"d":1}}}}`
+			w.hook.say(200, `{"iotHubHostName":"H3","payload":{"say":1},"initialTwin":{"tags":{"of":"hook"},"properties":{"desired":{"d":1}}}}`, nil)
 			op := w.assigned(r, "h3", "d", "initialAssignment")
 			if string(op.Payload) != `{"say":1}` {
 				t.Errorf("payload %s", op.Payload)
@@ -130,23 +130,23 @@ func TestCustom(t *testing.T) {
 				} `json:"deviceRuntimeContext"`
 				Hubs []string `json:"linkedHubs"`
 			}
-			url, body, _ := strings.Cut(w.hook.asked[len(w.hook.asked)-1], " ")
+			url, body, _ := strings.Cut(w.hook.questions()[len(w.hook.questions())-1], " ")
 			ok(t, json.Unmarshal([]byte(body), &asked))
 			if url != "https://hook/f" || asked.Group["enrollmentGroupId"] != "g" || asked.Individual != nil || asked.Runtime.ID != "d" || asked.Runtime.Key == nil ||
 				string(asked.Runtime.Payload) != payload || fmt.Sprint(asked.Hubs) != "[h1 h3]" || strings.Contains(body, string(e.Attestation.Keys.Primary)) {
 				t.Errorf("asked %s: %s", url, body)
 			}
 		}
-		if d := w.hubs["h3"].devices["d"]; string(d.Tags) != `{"of":"hook"}` || string(d.Desired) != `{"d":1}` {
+		if d, _ := w.hubs["h3"].device("d"); string(d.Tags) != `{"of":"hook"}` || string(d.Desired) != `{"d":1}` {
 			t.Errorf("twin %s %s", d.Tags, d.Desired)
 		}
 		// A twin of the webhook wins over the one of the other hub.
-		w.hook.answer = `{"iotHubHostName":"h1","initialTwin":{"tags":{"of":"hook again"}}}`
+		w.hook.say(200, `{"iotHubHostName":"h1","initialTwin":{"tags":{"of":"hook again"}}}`, nil)
 		w.assigned(r, "h1", "d", "deviceDataReset")
-		if d := w.hubs["h1"].devices["d"]; string(d.Tags) != `{"of":"hook again"}` {
+		if d, _ := w.hubs["h1"].device("d"); string(d.Tags) != `{"of":"hook again"}` {
 			t.Errorf("twin %s", d.Tags)
 		}
-		w.hook.answer = `{"iotHubHostName":"h3"}`
+		w.hook.say(200, `{"iotHubHostName":"h3"}`, nil)
 		w.assigned(r, "h3", "d", "deviceDataMigrated")
 
 		for what, c := range map[string]struct {
@@ -167,13 +167,13 @@ func TestCustom(t *testing.T) {
 			"a huge twin":       {200, `{"iotHubHostName":"h1","initialTwin":{"tags":{"a":"` + strings.Repeat("x", dps.MaxTwin) + `"}}}`, nil, "initialTwin"},
 			"an endless answer": {200, `{"iotHubHostName":"` + strings.Repeat("x", 1<<20), nil, "JSON object"},
 		} {
-			w.hook.status, w.hook.answer, w.hook.err = c.status, c.answer, c.err
+			w.hook.say(c.status, c.answer, c.err)
 			op := w.register(r)
 			if op.Status != "failed" || op.Code != dps.FailedAllocation || !strings.Contains(op.Message, c.want) || strings.Contains(op.Message, "secret") || len(op.Message) > 500 {
 				t.Errorf("%s: %+v", what, op)
 			}
 		}
-		if _, there := w.hubs["h3"].devices["d"]; !there {
+		if _, there := w.hubs["h3"].device("d"); !there {
 			t.Error("a device loses its hub when it cannot be assigned anew")
 		}
 	})
@@ -186,23 +186,23 @@ func TestChoiceOutlivesRestart(t *testing.T) {
 		e := keyEnrollment("d")
 		e.Allocation, e.Webhook = dps.Custom, dps.Webhook{URL: "https://hook/f", APIVersion: "1"}
 		r := w.request("d", w.put(e).Attestation.Keys.Primary)
-		w.hook.answer = `{"iotHubHostName":"h1","payload":1}`
+		w.hook.say(200, `{"iotHubHostName":"h1","payload":1}`, nil)
 		h := w.hubs["h1"]
-		h.stall = make(chan struct{})
+		h.set(func() { h.stall = make(chan struct{}) })
 		op, err := w.Register(t.Context(), r)
 		ok(t, err)
-		for len(w.hook.asked) == 0 || func() bool {
+		for len(w.hook.questions()) == 0 || func() bool {
 			reg, err := w.store.Registration(t.Context(), "dps", "d")
 			return err != nil || reg.Pending.Chosen == ""
 		}() {
 			wait()
 		}
 		w.stop()
-		w.hook.answer = `{"iotHubHostName":"h2"}`
-		h.stall = nil
+		w.hook.say(200, `{"iotHubHostName":"h2"}`, nil)
+		h.set(func() { h.stall = nil })
 		w.start()
-		if got := w.wait(r, op.ID); got.Hub != "h1" || string(got.Payload) != "1" || len(w.hook.asked) != 1 {
-			t.Errorf("%+v after %d questions", got, len(w.hook.asked))
+		if got := w.wait(r, op.ID); got.Hub != "h1" || string(got.Payload) != "1" || len(w.hook.questions()) != 1 {
+			t.Errorf("%+v after %d questions", got, len(w.hook.questions()))
 		}
 	})
 }
@@ -214,7 +214,7 @@ func TestDeletedMeanwhile(t *testing.T) {
 		r := w.request("d", w.put(e).Attestation.Keys.Primary)
 		h := w.hubs["h1"]
 		stall := make(chan struct{})
-		h.stall = stall
+		h.set(func() { h.stall = stall })
 		_, err := w.Register(t.Context(), r)
 		ok(t, err)
 		wait()

@@ -27,7 +27,7 @@ func TestOwnKey(t *testing.T) {
 		})
 		keys := e.Attestation.Keys
 		w.assigned(w.request("Dev-1", keys.Primary), "h2", "on-hub", "initialAssignment")
-		d := w.hubs["h2"].devices["on-hub"]
+		d, _ := w.hubs["h2"].device("on-hub")
 		if d.Keys != keys || !d.Edge || string(d.Tags) != `{"a":1}` || string(d.Desired) != `{"b":2}` {
 			t.Errorf("device %+v", d)
 		}
@@ -55,7 +55,7 @@ func TestGroupKey(t *testing.T) {
 				t.Errorf("%s came by %q", id, op.Group)
 			}
 			want := attestation.Keys{Primary: w.derived(keys.Primary, id), Secondary: w.derived(keys.Secondary, id)}
-			if d := w.hubs[op.Hub].devices[id]; d.Keys != want {
+			if d, _ := w.hubs[op.Hub].device(id); d.Keys != want {
 				t.Errorf("device %+v", d)
 			}
 		}
@@ -112,7 +112,7 @@ func TestCertificates(t *testing.T) {
 		}
 		op := w.assigned(request("d-1", device), "h2", "d-1", "initialAssignment")
 		_, sum := pki.Thumbprints(device[0])
-		if d := w.hubs["h2"].devices["d-1"]; op.Group != "by-plant" || !strings.EqualFold(d.Thumbprint, sum) || d.Keys != (attestation.Keys{}) {
+		if d, _ := w.hubs["h2"].device("d-1"); op.Group != "by-plant" || !strings.EqualFold(d.Thumbprint, sum) || d.Keys != (attestation.Keys{}) {
 			t.Errorf("by %q: %+v", op.Group, d)
 		}
 		w.put(dps.Enrollment{ID: "d-2", Attestation: dps.Attestation{Kind: dps.X509, Primary: device[0].Raw, Secondary: own[0].Raw}})
@@ -185,7 +185,7 @@ func TestTPM(t *testing.T) {
 			op := w.assigned(request("d", mine, sign(nonce)), "", "d", "initialAssignment")
 			key, err := mine.Activate(op.AuthenticationKey)
 			ok(t, err)
-			if d := w.hubs[op.Hub].devices["d"]; string(d.Keys.Primary) != base64.StdEncoding.EncodeToString(key) || d.Keys.Secondary == "" {
+			if d, _ := w.hubs[op.Hub].device("d"); string(d.Keys.Primary) != base64.StdEncoding.EncodeToString(key) || d.Keys.Secondary == "" {
 				t.Errorf("the hub has other keys than the TPM")
 			}
 		}
@@ -274,7 +274,7 @@ func TestJoin(t *testing.T) {
 		e.Hubs, e.Allocation = []string{"h1"}, dps.Static
 		r := w.request("d", w.put(e).Attestation.Keys.Primary)
 		stall := make(chan struct{})
-		w.hubs["h1"].stall = stall
+		w.hubs["h1"].set(func() { w.hubs["h1"].stall = stall })
 		one, err := w.Register(t.Context(), r)
 		ok(t, err)
 		synctest.Wait()
@@ -288,7 +288,7 @@ func TestJoin(t *testing.T) {
 		w.hubs["h1"].mu.Unlock()
 		close(stall)
 		op := w.wait(r, two.ID)
-		if op.Status != "assigned" || w.hubs["h1"].puts["d"] != 1 {
+		if op.Status != "assigned" || w.hubs["h1"].times("d") != 1 {
 			t.Errorf("%+v after %+v and %+v", op, one, two)
 		}
 	})
@@ -320,7 +320,7 @@ func TestRestart(t *testing.T) {
 			}
 			n := 0
 			for _, h := range w.hubs {
-				if _, there := h.devices[id]; there {
+				if _, there := h.device(id); there {
 					n++
 				}
 			}
@@ -337,11 +337,11 @@ func TestHubFails(t *testing.T) {
 		e.Hubs, e.Allocation = []string{"h1"}, dps.Static
 		r := w.request("d", w.put(e).Attestation.Keys.Primary)
 		h := w.hubs["h1"]
-		h.err = causeway.Errorf(causeway.TooManyDevices, "hub", "the hub is full")
+		h.set(func() { h.err = causeway.Errorf(causeway.TooManyDevices, "hub", "the hub is full") })
 		if op := w.register(r); op.Status != "failed" || op.Code != dps.FailedHub || !strings.Contains(op.Message, `"errorCode":413002`) || !strings.Contains(op.Message, "the hub is full") || op.Hub != "" {
 			t.Errorf("a hub that refuses: %+v", op)
 		}
-		h.err = causeway.Errorf(causeway.ServiceUnavailable, "hub", "later")
+		h.set(func() { h.err = causeway.Errorf(causeway.ServiceUnavailable, "hub", "later") })
 		began := time.Now()
 		if op := w.register(r); op.Status != "failed" || !strings.Contains(op.Message, "in time") || time.Since(began) < dps.AssignTimeout/2 {
 			t.Errorf("a hub that does not answer: %+v", op)

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -61,6 +62,28 @@ func (h *fakeHub) enter(ctx context.Context) error {
 	return h.err
 }
 
+// device returns a device, as a test looks at it.
+func (h *fakeHub) device(id string) (dps.Device, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	d, ok := h.devices[id]
+	return d, ok
+}
+
+// times returns how often a device was put.
+func (h *fakeHub) times(id string) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.puts[id]
+}
+
+// set changes the hub while it may be at work.
+func (h *fakeHub) set(f func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	f()
+}
+
 func (h *fakeHub) Get(ctx context.Context, id string) (dps.Device, bool, error) {
 	err := h.enter(ctx)
 	if err != nil && ctx.Err() != nil {
@@ -96,6 +119,20 @@ func (h *fakeHub) Delete(ctx context.Context, id string) error {
 	defer h.mu.Unlock()
 	delete(h.devices, id)
 	return err
+}
+
+// questions returns what was asked so far.
+func (w *webhook) questions() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.asked)
+}
+
+// say sets what is answered from now on.
+func (w *webhook) say(status int, answer string, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.status, w.answer, w.err = status, answer, err
 }
 
 type fakeHubs map[string]*fakeHub
@@ -246,11 +283,11 @@ func (w *world) assigned(r causeway.Registration, hub, device, substatus string)
 	if op.Status != "assigned" || hub != "" && op.Hub != hub || op.Device != device || op.Substatus != substatus {
 		w.t.Fatalf("outcome %+v, want %s on %s, %s", op, device, hub, substatus)
 	}
-	if _, there := w.hubs[op.Hub].devices[device]; !there {
+	if _, there := w.hubs[op.Hub].device(device); !there {
 		w.t.Fatalf("hub %s has no device %s", op.Hub, device)
 	}
 	for host, h := range w.hubs {
-		if _, there := h.devices[device]; there && host != op.Hub {
+		if _, there := h.device(device); there && host != op.Hub {
 			w.t.Errorf("hub %s has device %s too", host, device)
 		}
 	}
