@@ -39,7 +39,11 @@ func WriteFile(path string, data []byte, mode fs.FileMode) (err error) {
 	if err := os.Rename(f.Name(), path); err != nil {
 		return err
 	}
-	return syncDir(dir)
+	// Whoever waited for the file may have taken it, and the directory, away.
+	if err := syncDir(dir); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // MakeDir creates a directory, and those above it, that only its owner may enter.
