@@ -111,13 +111,15 @@ describe('the redirect to the events', () => {
     const entity = info.address.slice(0, -1).split(':5671/')[1];
     const cs = `Endpoint=sb://${info.hostname}/;EntityPath=${entity};SharedAccessKeyName=${p.SharedAccessKeyName};SharedAccessKey=${p.SharedAccessKey}`;
     const reader = new eventHubs.EventHubConsumerClient('$Default', cs);
-    t.after(() => reader.close());
     const got = [];
     const s = reader.subscribe({
       processEvents: async (events) => { got.push(...events); },
       processError: async (err) => { got.push(err); },
     }, { startPosition: eventHubs.earliestEventPosition, maxWaitTimeInSeconds: 1 });
-    t.after(() => s.close());
+    t.after(async () => {
+      await s.close();
+      await reader.close();
+    });
     await world.until('the event', () => got.some((e) => e.systemProperties?.['iothub-connection-device-id'] === d.deviceId));
   });
 
