@@ -54,7 +54,8 @@ it; the next start continues where it was.`,
 			cfg.Hubs = []config.Hub{{Name: quickHub}}
 		}
 		if len(cfg.Provisioning) == 0 {
-			cfg.Provisioning = []config.Provisioning{{Name: quickProvisioning, Hosts: []string{quickHub}}}
+			// Of the first hub alone: those that are made later are for other things.
+			cfg.Provisioning = []config.Provisioning{{Name: quickProvisioning, Hosts: []string{quickHub}, Hubs: []string{cfg.Hubs[0].Name}}}
 		}
 		// The screen is for telemetry: only what is wrong goes between, unless
 		// more was asked for.
