@@ -118,7 +118,7 @@ describe('the redirect to the events', () => {
     }, { startPosition: eventHubs.earliestEventPosition, maxWaitTimeInSeconds: 1 });
     t.after(async () => {
       await s.close();
-      await reader.close();
+      await world.closed(reader);
     });
     await world.until('the event', () => got.some((e) => e.systemProperties?.['iothub-connection-device-id'] === d.deviceId));
   });

@@ -80,7 +80,7 @@ describe('sent by MQTT and by AMQP, read by @azure/event-hubs', { concurrency: 1
           x.set(m, names);
           await c.sendEvent(m);
         }
-        await c.close();
+        await world.closed(c);
       }
     }
     const c = new EventHubConsumerClient('$Default', world.eventsString);
@@ -100,7 +100,7 @@ describe('sent by MQTT and by AMQP, read by @azure/event-hubs', { concurrency: 1
       });
     } finally {
       await s.close();
-      await c.close();
+      await world.closed(c);
     }
     assert.equal(got.length, total);
     // One device is in one partition, so that they come in the order of sending.

@@ -167,6 +167,12 @@ export async function until(what, fn, timeoutMs = 20000) {
 }
 
 /** once resolves with the first argument of the next event. */
+/**
+ * closed ends an Event Hubs client, and waits a moment for it: now and then one waits
+ * a minute for the answer about its $cbs link, and then complains.
+ */
+export const closed = (c) => Promise.race([c.close().catch(() => {}), new Promise((resolve) => { setTimeout(resolve, 2000).unref(); })]);
+
 export const once = (emitter, name, timeoutMs = 20000) => new Promise((resolve, reject) => {
   const timer = setTimeout(() => reject(new Error(`timed out waiting for ${name}`)), timeoutMs).unref();
   emitter.once(name, (v) => { clearTimeout(timer); resolve(v); });
