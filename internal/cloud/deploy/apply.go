@@ -32,7 +32,7 @@ func (s *Service) ApplyContent(ctx context.Context, device causeway.Identity, te
 			"another content is being applied to device %q; try again when that is done", device.Device)
 	}
 	defer s.applying.Delete(device)
-	release, err := s.locks.take(ctx, device)
+	release, err := s.locks.Take(ctx, device)
 	if err != nil {
 		return err
 	}

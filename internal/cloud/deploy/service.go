@@ -11,6 +11,7 @@ import (
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/cloud/registry"
+	"github.com/causeway-iot/causeway/internal/core/keyed"
 	"github.com/causeway-iot/causeway/internal/lang/hubquery"
 )
 
@@ -62,7 +63,7 @@ type Service struct {
 	applying sync.Map   // identities that ApplyContent is at work on
 	mu       sync.Mutex // held by changes of configurations
 	fleets   atomic.Pointer[map[string]*fleet]
-	locks    locks
+	locks    keyed.Locks[causeway.Identity] // one plan of a device is carried out at a time
 	results  results
 }
 

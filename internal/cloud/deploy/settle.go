@@ -27,7 +27,7 @@ type look struct {
 // settle makes a device, and its modules, as the configurations say, as far as a
 // mark tells that they may not be. A device that is gone is no error.
 func (s *Service) settle(ctx context.Context, id causeway.Identity, m mark) error {
-	release, err := s.locks.take(ctx, id)
+	release, err := s.locks.Take(ctx, id)
 	if err != nil {
 		return err
 	}

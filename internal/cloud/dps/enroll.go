@@ -20,7 +20,7 @@ func (s *Service) PutEnrollment(ctx context.Context, service string, e Enrollmen
 		s.mu.Lock()
 		defer s.mu.Unlock()
 	} else {
-		defer s.locks.lock(service + "/enrollment/" + fold(e.ID))()
+		defer s.locks.Lock(service + "/enrollment/" + fold(e.ID))()
 	}
 	t := s.current.Load().byName[service]
 	if t == nil {
@@ -105,7 +105,7 @@ func (s *Service) DeleteEnrollment(ctx context.Context, service string, group bo
 		s.mu.Lock()
 		defer s.mu.Unlock()
 	} else {
-		defer s.locks.lock(service + "/enrollment/" + fold(id))()
+		defer s.locks.Lock(service + "/enrollment/" + fold(id))()
 	}
 	if s.current.Load().byName[service] == nil {
 		return noService(service)
@@ -180,7 +180,7 @@ func (s *Service) DeleteRegistration(ctx context.Context, service, id, match str
 	if s.current.Load().byName[service] == nil {
 		return noService(service)
 	}
-	defer s.locks.lock(service + "/" + fold(id))()
+	defer s.locks.Lock(service + "/" + fold(id))()
 	if match == "" {
 		match = "*"
 	}

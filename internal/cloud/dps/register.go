@@ -35,7 +35,7 @@ func (s *Service) Register(ctx context.Context, r causeway.Registration) (causew
 	if err != nil {
 		return causeway.Operation{}, err
 	}
-	defer s.locks.lock(t.Name + "/" + fold(r.ID))()
+	defer s.locks.Lock(t.Name + "/" + fold(r.ID))()
 	reg, err := s.registration(ctx, t.Name, r.ID)
 	match := reg.ETag
 	switch {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/cloud/registry"
+	"github.com/causeway-iot/causeway/internal/core/keyed"
 	"github.com/causeway-iot/causeway/internal/core/secret"
 )
 
@@ -37,8 +38,8 @@ type Service struct {
 	log     *slog.Logger
 
 	current atomic.Pointer[snapshot]
-	mu      sync.Mutex // held by changes of services and of groups
-	locks   keyed      // of registrations
+	mu      sync.Mutex          // held by changes of services and of groups
+	locks   keyed.Locks[string] // of registrations and enrollments
 	nonces  nonces
 	jobs    chan job
 	claims  claims
@@ -79,7 +80,6 @@ func New(ctx context.Context, o Options) (*Service, error) {
 		store: o.Store, sealer: o.Sealer, targets: o.Targets, caller: o.Caller, log: o.Log,
 		jobs: make(chan job, MaxPending),
 	}
-	s.locks.init()
 	s.nonces.init()
 	if err := s.reload(ctx); err != nil {
 		return nil, fmt.Errorf("load provisioning services: %w", err)

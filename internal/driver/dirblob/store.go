@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/causeway-iot/causeway/internal/core/blob"
+	"github.com/causeway-iot/causeway/internal/core/keyed"
 )
 
 // Options of a store. The zero value is useful.
@@ -38,8 +39,8 @@ type Store struct {
 	dirs sync.RWMutex
 
 	mu     sync.Mutex
-	locks  map[string]*lock // by container and name
-	staged map[string]int   // how many blocks a blob has, for those that were counted
+	locks  keyed.Locks[string] // by container and name
+	staged map[string]int      // how many blocks a blob has, for those that were counted
 }
 
 var _ blob.Store = (*Store)(nil)
@@ -76,7 +77,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open blob store: %w", err)
 	}
-	s := &Store{dir: dir, root: root, reserve: o.ReserveBytes, max: o.MaxBytes, locks: map[string]*lock{}, staged: map[string]int{}}
+	s := &Store{dir: dir, root: root, reserve: o.ReserveBytes, max: o.MaxBytes, staged: map[string]int{}}
 	if err := s.clean(); err != nil {
 		return nil, errors.Join(fmt.Errorf("clean blob store %s: %w", dir, err), root.Close())
 	}
@@ -284,32 +285,8 @@ func fault(doing string, err error) error {
 	return nil
 }
 
-// lock is held by who changes one name.
-type lock struct {
-	sync.Mutex
-	users int
-}
-
 // hold waits for the sole right to change a name.
-func (s *Store) hold(key string) (release func()) {
-	s.mu.Lock()
-	l := s.locks[key]
-	if l == nil {
-		l = &lock{}
-		s.locks[key] = l
-	}
-	l.users++
-	s.mu.Unlock()
-	l.Lock()
-	return func() {
-		l.Unlock()
-		s.mu.Lock()
-		if l.users--; l.users == 0 {
-			delete(s.locks, key)
-		}
-		s.mu.Unlock()
-	}
-}
+func (s *Store) hold(key string) (release func()) { return s.locks.Lock(key) }
 
 func random() string {
 	var b [12]byte

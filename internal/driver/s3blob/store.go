@@ -17,6 +17,7 @@ import (
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/core/blob"
+	"github.com/causeway-iot/causeway/internal/core/keyed"
 )
 
 // Bounds of the driver.
@@ -55,8 +56,8 @@ type Store struct {
 	slots  chan struct{}
 
 	mu     sync.Mutex
-	locks  map[string]*lock // by container and name
-	staged map[string]int   // how many blocks a blob has, for those that were counted
+	locks  keyed.Locks[string] // by container and name
+	staged map[string]int      // how many blocks a blob has, for those that were counted
 }
 
 var _ blob.Store = (*Store)(nil)
@@ -81,7 +82,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	}
 	return &Store{
 		client: c, bucket: o.Bucket, prefix: o.Prefix, max: o.MaxBytes, slots: make(chan struct{}, uploads),
-		locks: map[string]*lock{}, staged: map[string]int{},
+		staged: map[string]int{},
 	}, nil
 }
 
@@ -291,29 +292,5 @@ func (s *Store) Run(ctx context.Context) error {
 	}
 }
 
-// lock is held by who changes one name.
-type lock struct {
-	sync.Mutex
-	users int
-}
-
 // hold waits for the sole right to change a name.
-func (s *Store) hold(key string) (release func()) {
-	s.mu.Lock()
-	l := s.locks[key]
-	if l == nil {
-		l = &lock{}
-		s.locks[key] = l
-	}
-	l.users++
-	s.mu.Unlock()
-	l.Lock()
-	return func() {
-		l.Unlock()
-		s.mu.Lock()
-		if l.users--; l.users == 0 {
-			delete(s.locks, key)
-		}
-		s.mu.Unlock()
-	}
-}
+func (s *Store) hold(key string) (release func()) { return s.locks.Lock(key) }
