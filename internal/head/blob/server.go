@@ -1,8 +1,6 @@
 package blob
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -12,7 +10,9 @@ import (
 	port "github.com/causeway-iot/causeway/internal/core/blob"
 	"github.com/causeway-iot/causeway/internal/obs"
 	"github.com/causeway-iot/causeway/internal/wire/blobsas"
+	"github.com/causeway-iot/causeway/internal/wire/hubhttp"
 	"github.com/causeway-iot/causeway/internal/wire/sas"
+	"github.com/causeway-iot/causeway/internal/wire/uuid"
 )
 
 // Limits of this head, beside those of the port.
@@ -102,7 +102,7 @@ type call struct {
 // ServeHTTP answers one request.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	began := time.Now()
-	c := &call{w: w, r: r, request: newRequestID()}
+	c := &call{w: w, r: r, request: uuid.Text(uuid.New())}
 	c.header()
 	err := h.dispatch(c)
 	if err != nil {
@@ -189,18 +189,5 @@ func (h *handler) note(c *call, began time.Time, err error) {
 	h.log.LogAttrs(c.r.Context(), level, "blob request", attrs...)
 }
 
-func newRequestID() string {
-	var b [16]byte
-	rand.Read(b[:]) // never fails
-	h := hex.EncodeToString(b[:])
-	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
-}
-
 // clip shortens text of a client that is repeated in a message or a log line.
-func clip(s string) string {
-	const most = 200
-	if len(s) > most {
-		s = strings.ToValidUTF8(s[:most], "") + "…"
-	}
-	return s
-}
+func clip(s string) string { return hubhttp.Clip(s) }

@@ -2,9 +2,9 @@ package dps
 
 import (
 	"net/url"
-	"strings"
 
 	"github.com/causeway-iot/causeway/internal/cloud/dps"
+	"github.com/causeway-iot/causeway/internal/wire/hubhttp"
 )
 
 // route is one operation. Literal segments are matched without case, since clients
@@ -49,11 +49,11 @@ var routes = []route{
 	{name: "getDeviceRegistration", method: "POST", pattern: "/{scope}/registrations/{id}", handle: (*handler).status},
 }
 
-// patterns holds the segments of every route's pattern.
-var patterns = func() [][]string {
-	p := make([][]string, len(routes))
+// patterns are the paths of the routes.
+var patterns = func() []hubhttp.Pattern {
+	p := make([]hubhttp.Pattern, len(routes))
 	for i := range routes {
-		p[i] = strings.Split(routes[i].pattern[1:], "/")
+		p[i] = hubhttp.ParsePattern(routes[i].pattern)
 	}
 	return p
 }()
@@ -61,64 +61,35 @@ var patterns = func() [][]string {
 // params are the decoded variable segments of a path.
 type params struct{ scope, id, operation string }
 
+func (p *params) set(name, value string) {
+	switch name {
+	case "scope":
+		p.scope = value
+	case "id":
+		p.id = value
+	case "operation":
+		p.operation = value
+	}
+}
+
 // match finds the route of a request. When a path is known but not with this
-// method, r is nil and allow lists the methods it has. A literal segment counts
-// for more than a variable one.
+// method, r is nil and allow lists the methods it has.
 func match(method string, u *url.URL) (r *route, p params, allow []string) {
-	segments, ok := split(u)
+	segments, ok := hubhttp.Split(u)
 	if !ok {
 		return nil, p, nil
 	}
 	for i := range routes {
-		q, ok := matchPattern(patterns[i], segments)
-		if !ok {
+		p = params{}
+		if !patterns[i].Match(segments, p.set) {
 			continue
 		}
 		if routes[i].method == method {
-			return &routes[i], q, nil
+			return &routes[i], p, nil
 		}
 		allow = append(allow, routes[i].method)
 	}
-	return nil, p, allow
-}
-
-// maxSegments is one more than the longest pattern has.
-const maxSegments = 6
-
-// split takes the path apart at its real slashes and decodes each segment once.
-// One trailing slash is ignored.
-func split(u *url.URL) ([]string, bool) {
-	path := strings.TrimSuffix(strings.TrimPrefix(u.EscapedPath(), "/"), "/")
-	segments := strings.SplitN(path, "/", maxSegments)
-	for i, s := range segments {
-		d, err := url.PathUnescape(s)
-		if err != nil || d == "" {
-			return nil, false
-		}
-		segments[i] = d
-	}
-	return segments, true
-}
-
-func matchPattern(pattern, segments []string) (p params, ok bool) {
-	if len(pattern) != len(segments) {
-		return p, false
-	}
-	for i, want := range pattern {
-		switch want {
-		case "{scope}":
-			p.scope = segments[i]
-		case "{id}":
-			p.id = segments[i]
-		case "{operation}":
-			p.operation = segments[i]
-		default:
-			if !strings.EqualFold(want, segments[i]) {
-				return p, false
-			}
-		}
-	}
-	return p, true
+	return nil, params{}, allow
 }
 
 // label names a route in metrics; nil is everything unknown.

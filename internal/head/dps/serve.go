@@ -13,6 +13,7 @@ import (
 	"github.com/causeway-iot/causeway/internal/cloud/dps"
 	"github.com/causeway-iot/causeway/internal/obs"
 	"github.com/causeway-iot/causeway/internal/wire/dpsjson"
+	"github.com/causeway-iot/causeway/internal/wire/hubhttp"
 	"github.com/causeway-iot/causeway/internal/wire/hubjson"
 	"github.com/causeway-iot/causeway/internal/wire/sas"
 	"github.com/causeway-iot/causeway/internal/wire/uuid"
@@ -228,10 +229,4 @@ func (h *handler) note(c *call, status int, err error) {
 }
 
 // clip shortens text of a client that is repeated in a message or a log line.
-func clip(s string) string {
-	const most = 200
-	if len(s) > most {
-		s = strings.ToValidUTF8(s[:most], "") + "…"
-	}
-	return s
-}
+func clip(s string) string { return hubhttp.Clip(s) }

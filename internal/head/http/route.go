@@ -53,6 +53,7 @@ func match(method string, u *url.URL) (r *route, p params, allow []string) {
 		return nil, p, nil
 	}
 	for i := range routes {
+		p = params{}
 		if !patterns[i].Match(segments, p.set) {
 			continue
 		}
@@ -61,7 +62,7 @@ func match(method string, u *url.URL) (r *route, p params, allow []string) {
 		}
 		allow = append(allow, routes[i].method)
 	}
-	return nil, p, allow
+	return nil, params{}, allow
 }
 
 func (p *params) set(name, value string) {

@@ -96,11 +96,11 @@ var routes = []route{
 	{name: "abandonFeedback", method: "POST", pattern: "/messages/serviceBound/feedback/{lockToken}/abandon", rights: service, handle: (*handler).abandonFeedback},
 }
 
-// patterns holds the segments of every route's pattern.
-var patterns = func() [][]string {
-	p := make([][]string, len(routes))
+// patterns are the paths of the routes.
+var patterns = func() []hubhttp.Pattern {
+	p := make([]hubhttp.Pattern, len(routes))
 	for i := range routes {
-		p[i] = strings.Split(routes[i].pattern[1:], "/")
+		p[i] = hubhttp.ParsePattern(routes[i].pattern)
 	}
 	return p
 }()
@@ -117,8 +117,8 @@ func match(method string, u *url.URL) (r *route, p params, allow []string) {
 		return nil, p, nil
 	}
 	for i := range routes {
-		p, ok := matchPattern(patterns[i], segments)
-		if !ok {
+		p = params{}
+		if !patterns[i].Match(segments, p.set) {
 			continue
 		}
 		if routes[i].method == method {
@@ -126,36 +126,26 @@ func match(method string, u *url.URL) (r *route, p params, allow []string) {
 		}
 		allow = append(allow, routes[i].method)
 	}
-	return nil, p, allow
+	return nil, params{}, allow
 }
 
-func matchPattern(pattern, segments []string) (p params, ok bool) {
-	if len(pattern) != len(segments) {
-		return p, false
+func (p *params) set(name, value string) {
+	switch name {
+	case "deviceId":
+		p.device = value
+	case "moduleId":
+		p.module = value
+	case "configurationId":
+		p.configuration = value
+	case "lockToken":
+		p.lock = value
+	case "componentPath":
+		p.component = value
+	case "commandName":
+		p.command = value
+	case "jobId":
+		p.job = value
 	}
-	for i, want := range pattern {
-		switch want {
-		case "{deviceId}":
-			p.device = segments[i]
-		case "{moduleId}":
-			p.module = segments[i]
-		case "{configurationId}":
-			p.configuration = segments[i]
-		case "{lockToken}":
-			p.lock = segments[i]
-		case "{componentPath}":
-			p.component = segments[i]
-		case "{commandName}":
-			p.command = segments[i]
-		case "{jobId}":
-			p.job = segments[i]
-		default:
-			if !strings.EqualFold(want, segments[i]) {
-				return p, false
-			}
-		}
-	}
-	return p, true
 }
 
 func (p params) identity(hub string) causeway.Identity {
