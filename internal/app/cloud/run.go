@@ -97,17 +97,22 @@ func (c *Cloud) Run(ctx context.Context) error {
 		go func() { ended <- part(heads, name, run) }()
 	}
 	// So do the services, which outlive the heads.
-	queues := make(chan error, 7)
-	go func() { queues <- part(services, "command queues", c.commands.Run) }()
-	go func() { queues <- part(services, "configurations", c.deployments.Run) }()
-	go func() { queues <- part(services, "queues to back ends", c.outbox.Run) }()
-	go func() { queues <- part(services, "file uploads", c.uploads.Run) }()
-	go func() { queues <- part(services, "jobs", c.jobs.Run) }()
-	go func() { queues <- part(services, "imports and exports", c.transfers.Run) }()
-	go func() { queues <- part(services, "provisioning", c.provisioning.Run) }()
+	workers := map[string]func(ctx context.Context) error{
+		"command queues":      c.commands.Run,
+		"configurations":      c.deployments.Run,
+		"queues to back ends": c.outbox.Run,
+		"file uploads":        c.uploads.Run,
+		"jobs":                c.jobs.Run,
+		"imports and exports": c.transfers.Run,
+		"provisioning":        c.provisioning.Run,
+	}
+	queues := make(chan error, len(workers))
+	for name, run := range workers {
+		go func() { queues <- part(services, name, run) }()
+	}
 
 	err := c.announce(ctx)
-	running, queuesRun := len(parts), cap(queues)
+	running, queuesRun := len(parts), len(workers)
 	if err == nil {
 		select {
 		case <-ctx.Done():

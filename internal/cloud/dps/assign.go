@@ -45,10 +45,15 @@ func (s *Service) assign(ctx context.Context, j job) {
 func (s *Service) finish(ctx context.Context, j job) {
 	log := s.log.With("service", j.service, "registration", j.id)
 	r, err := s.registration(ctx, j.service, j.id)
-	if err != nil || r.Status != Assigning || r.Pending == nil {
-		if err != nil && causeway.CodeOf(err) != CodeNotFound && ctx.Err() == nil {
-			log.Error("a registration cannot be read", "error", err)
+	for pause := 100 * time.Millisecond; err != nil && causeway.CodeOf(err) != CodeNotFound; pause = min(2*pause, 10*time.Second) {
+		// Given up, it would be under way for its device until the next start.
+		log.Error("a registration cannot be read; it is tried again", "error", err)
+		if !sleep(ctx, pause) {
+			return
 		}
+		r, err = s.registration(ctx, j.service, j.id)
+	}
+	if err != nil || r.Status != Assigning || r.Pending == nil {
 		return // deleted, or taken to its end already
 	}
 	match, was := r.ETag, r.Hub

@@ -50,12 +50,12 @@ func (s *Service) Register(ctx context.Context, r causeway.Registration) (causew
 		return reg.operation(), nil // it joins the one under way
 	}
 	if !p.blocked {
-		if !s.reserve() {
+		if !s.queue.reserve() {
 			return causeway.Operation{}, causeway.Errorf(CodeThrottled, "dps", "%d registrations are waiting; try again in a while", MaxPending)
 		}
 		defer func() {
 			if err != nil {
-				s.unreserve()
+				s.queue.unreserve()
 			}
 		}()
 	}
@@ -73,7 +73,7 @@ func (s *Service) Register(ctx context.Context, r causeway.Registration) (causew
 		return causeway.Operation{}, err
 	}
 	if !p.blocked {
-		s.jobs <- job{service: t.Name, id: fold(reg.ID)} // there is room: it was reserved
+		s.queue.add(job{service: t.Name, id: fold(reg.ID)})
 	}
 	s.log.Info("registration", "service", t.Name, "registration", reg.ID, "enrollment", p.Enrollment.ID, "attestation", string(reg.Kind),
 		"status", string(reg.Status), "remote", r.Credential.RemoteAddr)

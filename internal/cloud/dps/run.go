@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"sync"
-
-	"github.com/causeway-iot/causeway"
 )
 
 // job is a registration that is to be assigned; its id is in lower case.
@@ -45,35 +43,102 @@ func (c *claims) release(j job) bool {
 	return false
 }
 
-// reserve makes room for one more job, or reports that there is none.
-func (s *Service) reserve() bool {
-	if s.waiting.Add(1) <= MaxPending {
-		return true
-	}
-	s.waiting.Add(-1)
-	return false
+// queue is the jobs that wait. Workers come with jobs, and go when there are no
+// more: a service that nobody registers with costs nothing.
+type queue struct {
+	mu      sync.Mutex
+	waiting []job
+	under   int // jobs that wait or are under way
+	running int // workers
+	work    func(job)
+	workers sync.WaitGroup
 }
 
-func (s *Service) unreserve() { s.waiting.Add(-1) }
+// reserve makes room for one more job, or reports that there is none.
+func (q *queue) reserve() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.under >= MaxPending {
+		return false
+	}
+	q.under++
+	return true
+}
+
+// unreserve gives back room that no job came for.
+func (q *queue) unreserve() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.under--
+}
+
+// add adds a job for which room was reserved.
+func (q *queue) add(j job) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.waiting = append(q.waiting, j)
+	q.hire()
+}
+
+// resume adds a job that a stop has interrupted: there was room for it then.
+func (q *queue) resume(j job) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.under++
+	q.waiting = append(q.waiting, j)
+	q.hire()
+}
+
+// start has jobs done by work until stop.
+func (q *queue) start(work func(job)) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.work = work
+	for range q.waiting {
+		q.hire()
+	}
+}
+
+// stop ends the workers, and waits for what they are at. What waits is found again
+// with the next start.
+func (q *queue) stop() {
+	q.mu.Lock()
+	q.work = nil
+	q.mu.Unlock()
+	q.workers.Wait()
+}
+
+// hire adds a worker when one is needed; the mutex is held.
+func (q *queue) hire() {
+	if q.work != nil && q.running < OperationsAtOnce {
+		q.running++
+		q.workers.Go(q.run)
+	}
+}
+
+// run is a worker.
+func (q *queue) run() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for q.work != nil && len(q.waiting) > 0 {
+		j, work := q.waiting[0], q.work
+		q.waiting = q.waiting[1:]
+		q.mu.Unlock()
+		work(j)
+		q.mu.Lock()
+		q.under--
+	}
+	if len(q.waiting) == 0 {
+		q.waiting = nil // and the memory of a rush
+	}
+	q.running--
+}
 
 // Run assigns devices until ctx ends: first those whose operations a stop has
 // interrupted. What is under way then is finished after the next start.
 func (s *Service) Run(ctx context.Context) error {
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	for range OperationsAtOnce {
-		wg.Go(func() {
-			for {
-				select {
-				case <-ctx.Done():
-					return
-				case j := <-s.jobs:
-					s.assign(ctx, j)
-					s.unreserve()
-				}
-			}
-		})
-	}
+	s.queue.start(func(j job) { s.assign(ctx, j) })
+	defer s.queue.stop()
 	for _, i := range s.Instances() {
 		if err := s.resume(ctx, i.Name); err != nil && ctx.Err() == nil {
 			return fmt.Errorf("resume registrations of %s: %w", i.Name, err)
@@ -91,13 +156,7 @@ func (s *Service) resume(ctx context.Context, service string) error {
 			return err
 		}
 		for _, r := range list {
-			s.waiting.Add(1)
-			select {
-			case s.jobs <- job{service, fold(r.ID)}:
-			case <-ctx.Done():
-				s.unreserve()
-				return causeway.Errorf(causeway.ServiceUnavailable, "dps", "the service is stopping")
-			}
+			s.queue.resume(job{service, fold(r.ID)})
 		}
 		after = fold(list[len(list)-1].ID)
 	}

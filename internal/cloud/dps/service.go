@@ -20,7 +20,7 @@ import (
 	"github.com/causeway-iot/causeway/internal/core/secret"
 )
 
-// Options are what a [Service] needs. Log and Now may be nil.
+// Options are what a [Service] needs. Log may be nil.
 type Options struct {
 	Store   Store
 	Sealer  secret.Sealer
@@ -41,9 +41,8 @@ type Service struct {
 	mu      sync.Mutex          // held by changes of services and of groups
 	locks   keyed.Locks[string] // of registrations and enrollments
 	nonces  nonces
-	jobs    chan job
+	queue   queue
 	claims  claims
-	waiting atomic.Int64 // jobs that wait or are under way
 }
 
 // snapshot is the services and the groups that devices are tried against. It
@@ -78,7 +77,6 @@ func New(ctx context.Context, o Options) (*Service, error) {
 	}
 	s := &Service{
 		store: o.Store, sealer: o.Sealer, targets: o.Targets, caller: o.Caller, log: o.Log,
-		jobs: make(chan job, MaxPending),
 	}
 	s.nonces.init()
 	if err := s.reload(ctx); err != nil {
