@@ -33,6 +33,10 @@ type Registration struct {
 	// Of a device with a TPM: the public parts of its endorsement key and of its
 	// storage root key, TPM2B_PUBLIC.
 	EndorsementKey, StorageRootKey []byte
+
+	// CSR asks for a certificate to be issued: PKCS #10, DER, or nil. It counts in
+	// the versions of the API that know it, which Credential.APIVersion tells.
+	CSR []byte
 }
 
 // TPMChallenge is an activation blob and the name of the key in it.
@@ -55,6 +59,9 @@ type Operation struct {
 	// with a TPM has on its hub.
 	AuthenticationKey []byte
 	Payload           []byte // JSON of a custom allocation, or nil
+	// Certificates are what was issued to an assigned device that asked for it: DER,
+	// its own first, then those of the authorities above it up to the root.
+	Certificates [][]byte
 
 	// Of a registration that failed or is disabled.
 	Code    int

@@ -14,7 +14,8 @@ func (c *call) registration(withBody bool) (causeway.Registration, error) {
 	r := causeway.Registration{
 		Scope: c.params.scope, ID: c.params.id,
 		Credential: causeway.Credential{
-			Host: c.r.Host, Token: tokenOf(c.r), ClientType: c.r.UserAgent(), Transport: causeway.HTTPS, RemoteAddr: c.r.RemoteAddr,
+			Host: c.r.Host, Token: tokenOf(c.r), APIVersion: c.r.URL.Query().Get("api-version"), ClientType: c.r.UserAgent(),
+			Transport: causeway.HTTPS, RemoteAddr: c.r.RemoteAddr,
 		},
 	}
 	if c.r.TLS != nil {
@@ -31,7 +32,7 @@ func (c *call) registration(withBody bool) (causeway.Registration, error) {
 	if err != nil {
 		return r, err
 	}
-	r.Payload, r.EndorsementKey, r.StorageRootKey = in.Payload, in.EndorsementKey, in.StorageRootKey
+	r.Payload, r.EndorsementKey, r.StorageRootKey, r.CSR = in.Payload, in.EndorsementKey, in.StorageRootKey, in.CSR
 	return r, in.Check(r.ID)
 }
 
@@ -74,6 +75,9 @@ func (h *handler) status(c *call) (reply, error) {
 	r, err := c.registration(true)
 	if err != nil {
 		return reply{}, err
+	}
+	if len(r.CSR) > 0 {
+		return reply{}, causeway.Errorf(causeway.GenericBadRequest, "dps.status", "csr: a certificate is issued at registration; send the request with PUT …/register, or leave it out here")
 	}
 	op, err := h.service.Status(c.r.Context(), r)
 	if err != nil {

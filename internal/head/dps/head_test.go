@@ -38,20 +38,21 @@ func TestDevice(t *testing.T) {
 		status int
 		text   string
 	}{
-		"another operation":  {w.do("GET", base+"/operations/5.x.y", token, ""), 404, "404202"},
-		"a wrong key":        {w.do("PUT", base+"/register", w.deviceToken("dev-1", "AAAA"), "{}"), 401, `"errorCode":401002`},
-		"no token":           {w.do("PUT", base+"/register", "", "{}"), 401, `"message":"Unauthorized"`},
-		"a bearer token":     {w.do("PUT", base+"/register", "Bearer x", "{}"), 401, "401002"},
-		"an unknown device":  {w.do("PUT", "/"+w.instance.IDScope+"/registrations/dev-2/register", token, "{}"), 401, "401002"},
-		"a foreign scope":    {w.do("PUT", "/0ne1/registrations/dev-1/register", token, "{}"), 404, "0ne1"},
-		"no version":         {w.do("PUT", base+"/register?x=y", token, "{}"), 400, "api-version is missing"},
-		"a bad version":      {w.do("PUT", base+"/register?api-version=latest", token, "{}"), 400, "latest"},
-		"another id":         {w.do("PUT", base+"/register", token, `{"registrationId":"x"}`), 400, "registrationId"},
-		"not JSON":           {w.do("PUT", base+"/register", token, `{`), 400, "JSON object"},
-		"a huge body":        {w.do("PUT", base+"/register", token, strings.Repeat(" ", 2<<20)), 413, "larger than"},
-		"another method":     {w.do("DELETE", base+"/register", token, ""), 405, "allowed: PUT"},
-		"somewhere else":     {w.do("GET", "/nothing", token, ""), 404, "no such operation"},
-		"an escape too many": {w.do("GET", "/enrollments/%252e", token, ""), 401, "401002"},
+		"another operation":        {w.do("GET", base+"/operations/5.x.y", token, ""), 404, "404202"},
+		"a wrong key":              {w.do("PUT", base+"/register", w.deviceToken("dev-1", "AAAA"), "{}"), 401, `"errorCode":401002`},
+		"no token":                 {w.do("PUT", base+"/register", "", "{}"), 401, `"message":"Unauthorized"`},
+		"a bearer token":           {w.do("PUT", base+"/register", "Bearer x", "{}"), 401, "401002"},
+		"an unknown device":        {w.do("PUT", "/"+w.instance.IDScope+"/registrations/dev-2/register", token, "{}"), 401, "401002"},
+		"a CSR at the wrong place": {w.do("POST", base, token, `{"csr":"AAAA"}`), 400, "csr"},
+		"a foreign scope":          {w.do("PUT", "/0ne1/registrations/dev-1/register", token, "{}"), 404, "0ne1"},
+		"no version":               {w.do("PUT", base+"/register?x=y", token, "{}"), 400, "api-version is missing"},
+		"a bad version":            {w.do("PUT", base+"/register?api-version=latest", token, "{}"), 400, "latest"},
+		"another id":               {w.do("PUT", base+"/register", token, `{"registrationId":"x"}`), 400, "registrationId"},
+		"not JSON":                 {w.do("PUT", base+"/register", token, `{`), 400, "JSON object"},
+		"a huge body":              {w.do("PUT", base+"/register", token, strings.Repeat(" ", 2<<20)), 413, "larger than"},
+		"another method":           {w.do("DELETE", base+"/register", token, ""), 405, "allowed: PUT"},
+		"somewhere else":           {w.do("GET", "/nothing", token, ""), 404, "no such operation"},
+		"an escape too many":       {w.do("GET", "/enrollments/%252e", token, ""), 401, "401002"},
 	} {
 		w.want(what, c.a, c.status, c.text)
 	}

@@ -34,6 +34,7 @@ type state struct {
 	Updated      string          `json:"lastUpdatedDateTimeUtc,omitempty"`
 	ETag         string          `json:"etag,omitempty"`
 	Payload      json.RawMessage `json:"payload,omitempty"`
+	Issued       [][]byte        `json:"issuedCertificateChain,omitempty"`
 }
 
 type x509State struct {
@@ -71,7 +72,9 @@ func stateOf(op *causeway.Operation) state {
 	if len(op.Payload) > 0 {
 		s.Payload = op.Payload
 	}
-	if op.Status != "assigned" {
+	if op.Status == "assigned" {
+		s.Issued = op.Certificates
+	} else {
 		s.Substatus = ""
 		if s.Code == 0 {
 			s.Code = int(causeway.GenericForbidden) // some clients cannot do without

@@ -53,10 +53,11 @@ func TestOperation(t *testing.T) {
 		status int
 		want   string
 	}{
-		"key of a group": {func(*causeway.Operation) {}, 200, `{"operationId":"5.ab.c","status":"assigned","registrationState":{"symmetricKey":{"enrollmentGroupId":"g"},` + final + `}`},
-		"certificate":    {func(o *causeway.Operation) { o.Attestation, o.Group = "x509", "" }, 200, `{"operationId":"5.ab.c","status":"assigned","registrationState":{"x509":{},` + final + `}`},
-		"TPM":            {func(o *causeway.Operation) { o.Attestation, o.AuthenticationKey = "tpm", []byte{1} }, 200, `{"operationId":"5.ab.c","status":"assigned","registrationState":{"tpm":{"authenticationKey":"AQ=="},` + final + `}`},
-		"under way":      {func(o *causeway.Operation) { o.Status = "assigning" }, 202, `{"operationId":"5.ab.c","status":"assigning","registrationState":{"registrationId":"r1","status":"assigning"}}`},
+		"key of a group":      {func(*causeway.Operation) {}, 200, `{"operationId":"5.ab.c","status":"assigned","registrationState":{"symmetricKey":{"enrollmentGroupId":"g"},` + final + `}`},
+		"certificate":         {func(o *causeway.Operation) { o.Attestation, o.Group = "x509", "" }, 200, `{"operationId":"5.ab.c","status":"assigned","registrationState":{"x509":{},` + final + `}`},
+		"TPM":                 {func(o *causeway.Operation) { o.Attestation, o.AuthenticationKey = "tpm", []byte{1} }, 200, `{"operationId":"5.ab.c","status":"assigned","registrationState":{"tpm":{"authenticationKey":"AQ=="},` + final + `}`},
+		"issued certificates": {func(o *causeway.Operation) { o.Certificates = [][]byte{{1}, {2}} }, 200, `{"operationId":"5.ab.c","status":"assigned","registrationState":{"symmetricKey":{"enrollmentGroupId":"g"},` + strings.TrimSuffix(final, "}") + `,"issuedCertificateChain":["AQ==","Ag=="]}}`},
+		"under way":           {func(o *causeway.Operation) { o.Status = "assigning" }, 202, `{"operationId":"5.ab.c","status":"assigning","registrationState":{"registrationId":"r1","status":"assigning"}}`},
 		"failed": {func(o *causeway.Operation) {
 			*o = causeway.Operation{ID: "5", Registration: "r", Status: "failed", Code: 400207, Message: "why", Updated: at}
 		}, 200, `{"operationId":"5","status":"failed","registrationState":{"registrationId":"r","status":"failed","errorCode":400207,"errorMessage":"why","lastUpdatedDateTimeUtc":"2024-05-01T08:00:00.1234567Z"}}`},
