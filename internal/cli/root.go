@@ -90,6 +90,7 @@ func NewCmdRoot(st *state.State) *cobra.Command {
 		{"use", NewCmdMonitor},
 		{"use", NewCmdRoute},
 		{"use", NewCmdBlob},
+		{"use", NewCmdDPS},
 		{"load", NewCmdSim},
 		{"load", NewCmdBench},
 		{"", NewCmdVersion},

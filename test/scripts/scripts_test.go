@@ -68,7 +68,7 @@ func TestScripts(t *testing.T) {
 // world is what a command sees when a script runs it.
 func world(ts *testscript.TestScript, args []string, stdout, stderr io.Writer) *state.State {
 	env := []string{"HOME=" + ts.Getenv("HOME")}
-	for _, k := range []string{"CAUSEWAY_CONNECTION_STRING", "CAUSEWAY_CA", "CAUSEWAY_DATA", "CAUSEWAY_OUTPUT", "CAUSEWAY_CONFIG", "CAUSEWAY_LISTEN_HTTPS"} {
+	for _, k := range []string{"CAUSEWAY_CONNECTION_STRING", "CAUSEWAY_DPS_CONNECTION_STRING", "CAUSEWAY_CA", "CAUSEWAY_DATA", "CAUSEWAY_OUTPUT", "CAUSEWAY_CONFIG", "CAUSEWAY_LISTEN_HTTPS"} {
 		if v := ts.Getenv(k); v != "" {
 			env = append(env, k+"="+v)
 		}

@@ -189,7 +189,7 @@ func (c *Cloud) announce(ctx context.Context) error {
 func (c *Cloud) adminHead() *admin.Server {
 	return &admin.Server{
 		Directory: hubDirectory{c.directory, c.hubs}, Registry: c.registry, Health: c.health, Gatherer: c.reg,
-		HubLog: c.hubLog, SignBlob: c.signBlob,
+		HubLog: c.hubLog, SignBlob: c.signBlob, Provisioning: c.provisioning,
 		Limiter: func(hub string) *quota.Limiter {
 			h, ok := c.set.ByName(hub)
 			if !ok {

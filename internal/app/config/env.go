@@ -14,13 +14,14 @@ const Prefix = "CAUSEWAY_"
 
 // Variables that the command line reads itself; they are no settings.
 const (
-	EnvConnectionString = Prefix + "CONNECTION_STRING" // hub, policy and key for client commands
-	EnvCA               = Prefix + "CA"                // certificate authority for client commands
-	EnvConfig           = Prefix + "CONFIG"            // configuration file
-	EnvOutput           = Prefix + "OUTPUT"            // table, json or yaml
+	EnvConnectionString    = Prefix + "CONNECTION_STRING"     // hub, policy and key for client commands
+	EnvDPSConnectionString = Prefix + "DPS_CONNECTION_STRING" // the same of a provisioning service
+	EnvCA                  = Prefix + "CA"                    // certificate authority for client commands
+	EnvConfig              = Prefix + "CONFIG"                // configuration file
+	EnvOutput              = Prefix + "OUTPUT"                // table, json or yaml
 )
 
-var notSettings = []string{EnvConnectionString, EnvCA, EnvConfig, EnvOutput}
+var notSettings = []string{EnvConnectionString, EnvDPSConnectionString, EnvCA, EnvConfig, EnvOutput}
 
 // overlay sets the values of environment variables, and returns those that
 // begin like ours but are unknown. Lists are separated by commas; hubs cannot

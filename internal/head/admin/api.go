@@ -37,6 +37,7 @@ func (s *Server) mountAPI(mux *http.ServeMux) huma.API {
 	s.addRouting(api)
 	s.addEndpoints(api)
 	s.addEvents(api)
+	s.addProvisioning(api)
 	return api
 }
 

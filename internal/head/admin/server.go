@@ -41,6 +41,7 @@ const (
 type Directory interface {
 	List() []directory.Hub
 	Get(name string) (directory.Hub, bool)
+	ByHost(host string) (directory.Hub, bool)
 	Create(ctx context.Context, name string, hosts []string, o directory.CreateOptions) (directory.Hub, error)
 	Update(ctx context.Context, name string, change func(*directory.Hub) error) (directory.Hub, error)
 	Delete(ctx context.Context, name string) error
@@ -87,6 +88,8 @@ type Server struct {
 	// EndpointKinds describes the kinds of custom endpoints, and the settings of
 	// the queues before them.
 	EndpointKinds func() (kinds []plugin.Kind, queue []plugin.Field)
+	// Provisioning manages the provisioning services; nil when there are none.
+	Provisioning Provisioning
 	// Registry counts devices; nil leaves the counts out.
 	Registry Registry
 	Health   *obs.Health         // nil is always healthy
