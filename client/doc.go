@@ -1,7 +1,8 @@
 // Package client is the Go SDK of Causeway and of anything that speaks the
 // protocols of Azure IoT Hub.
 //
-// There are five clients:
+// [Provision] asks a provisioning service for the hub of a device. Then there are
+// five clients:
 //
 //   - [Device] is a device or a module. It talks MQTT or AMQP over TLS, or over
 //     a WebSocket, sends telemetry, keeps a twin, receives commands and answers

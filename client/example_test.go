@@ -51,6 +51,27 @@ func ExampleConnect() {
 	}
 }
 
+// A device that knows an id scope and its key finds its hub, and connects to it.
+func ExampleProvision() {
+	ctx := context.Background()
+	a, err := client.Provision(ctx, client.ProvisioningOptions{
+		Endpoint: "dps.example.com", IDScope: "0ne00AB12CD", RegistrationID: "press-7",
+		Key: causeway.Secret(os.Getenv("DEVICE_KEY")), // see DeriveDeviceKey
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%s is on %s\n", a.DeviceID, a.Hub)
+	a.Device.Methods = func(_ context.Context, c causeway.Call) (causeway.Result, error) {
+		return causeway.Result{Status: 200, Payload: c.Payload}, nil
+	}
+	d, err := client.Connect(ctx, a.Device)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer d.Close()
+}
+
 // Many messages are under way at once; Flush waits for the last.
 func ExampleDevice_SendAsync() {
 	ctx := context.Background()
