@@ -23,7 +23,7 @@ func NewCmdDPS(st *state.State) *cobra.Command {
 	cmd := family("dps", "Provision devices: services, enrollments, registrations")
 	cmd.Long = dpsLong
 	l := addDPSLogin(cmd, st)
-	cmd.AddCommand(newCmdDPSList(st, l), newCmdDPSShow(st, l))
+	cmd.AddCommand(newCmdDPSList(st, l), newCmdDPSShow(st, l), newCmdDPSSimulate(st, l.login))
 	return cmd
 }
 
