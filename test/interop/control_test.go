@@ -44,7 +44,11 @@ func (c *control) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var err error
 	switch r.URL.Path {
 	case "/restart":
-		err = c.s.Restart(ctx)
+		if r.URL.Query().Get("how") == "in-order" {
+			err = c.s.RestartInOrder(ctx)
+		} else {
+			err = c.s.Restart(ctx)
+		}
 	case "/certificate":
 		err = c.certificate(w, r.URL.Query().Get("kind"), r.URL.Query().Get("cn"))
 	case "/sas":

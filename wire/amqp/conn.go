@@ -184,12 +184,13 @@ func (c *Conn) ConnectionState() (tls.ConnectionState, bool) {
 }
 
 // Close closes the connection with a condition, nil for an orderly end. What
-// waits to be written is written before. It does not wait for the peer, who is
-// given Config.CloseTimeout to answer; what else the peer says is ignored.
+// waits to be written is written before, and its sessions are ended. It does not
+// wait for the peer, who is given Config.CloseTimeout to answer; what else the
+// peer says is ignored.
 func (c *Conn) Close(cond *codec.Condition) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.closeLocked(cond)
+	c.leaveLocked(cond)
 	c.kick()
 }
 
@@ -202,7 +203,7 @@ func (c *Conn) Shutdown(cond *codec.Condition) {
 		c.stopping, c.stop = true, cond
 		return
 	}
-	c.closeLocked(cond)
+	c.leaveLocked(cond)
 	c.kick()
 }
 
@@ -215,6 +216,18 @@ func (c *Conn) Abort(err error) {
 	}
 	c.closed = true
 	c.deadLocked(err)
+}
+
+// leaveLocked queues our close and, before it, the ends of the sessions. A close
+// ends them too (part 2 §2.4.3), but a peer may wait for the end of each, as
+// applications of rhea do for 45 s. The mutex is held.
+func (c *Conn) leaveLocked(cond *codec.Condition) {
+	if !c.closed && !c.dead {
+		for _, s := range c.sessions.all() {
+			s.pushEnd(cond)
+		}
+	}
+	c.closeLocked(cond)
 }
 
 // closeLocked queues our close; the mutex is held.

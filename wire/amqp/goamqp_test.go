@@ -274,8 +274,12 @@ func TestGoAMQPErrors(t *testing.T) {
 	for err = nil; err == nil; {
 		err = snd.Send(ctx, goamqp.NewMessage([]byte("x")), nil)
 	}
+	if session = nil; !errors.As(err, &session) || session.RemoteErr == nil || session.RemoteErr.Condition != amqp.DetachForced {
+		t.Error(err)
+	}
+	<-conn.Done()
 	var closed *goamqp.ConnError
-	if !errors.As(err, &closed) || closed.RemoteErr == nil || closed.RemoteErr.Condition != amqp.ConnectionForced {
+	if err := conn.Err(); !errors.As(err, &closed) || closed.RemoteErr == nil || closed.RemoteErr.Condition != amqp.ConnectionForced {
 		t.Error(err)
 	}
 }

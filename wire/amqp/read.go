@@ -244,7 +244,7 @@ func (c *Conn) rest() {
 func (c *Conn) stopLocked() {
 	if c.stopping {
 		c.stopping = false
-		c.closeLocked(c.stop)
+		c.leaveLocked(c.stop)
 		c.kick()
 	}
 }

@@ -163,6 +163,21 @@ func (s *Session) fail(cond *codec.Condition) []farewell {
 	return s.endLocked()
 }
 
+// pushEnd queues the end of a session whose connection is about to be closed with a
+// condition. Those of connections are none for sessions, and applications that know
+// only the ones of links would not come back. The session itself goes on until the
+// connection is over, which its links are told of. The mutex is held.
+func (s *Session) pushEnd(cond *codec.Condition) {
+	if s.ended {
+		return
+	}
+	s.settleLocked()
+	if cond != nil && (cond.Name == ConnectionForced || cond.Name == ConnectionRedirect) {
+		cond = &codec.Condition{Name: DetachForced, Description: cond.Description, Info: cond.Info}
+	}
+	s.c.pushError(s.channel, cond, func(cond *codec.Condition) codec.Performative { return &codec.End{Error: cond} })
+}
+
 // endLocked takes all links from the session and wakes who waits; the mutex is
 // held. It returns the links whose handlers must be told.
 func (s *Session) endLocked() []farewell {

@@ -361,6 +361,10 @@ func TestShutdown(t *testing.T) {
 		if d := expect[*codec.Disposition](p); d.First != 0 || d.Last.V != 1 {
 			t.Error(d)
 		}
+		// Some wait for the end of their session before they connect again.
+		if e := expect[*codec.End](p); e.Error == nil || e.Error.Name != amqp.DetachForced || e.Error.Description != "stop" {
+			t.Error(e.Error)
+		}
 		if c := expect[*codec.Close](p); c.Error == nil || c.Error.Name != amqp.ConnectionForced {
 			t.Error(c.Error)
 		}
@@ -374,6 +378,9 @@ func TestShutdown(t *testing.T) {
 		p, conn := serve(t, amqp.Config{}, &book{})
 		p.begin()
 		conn.Shutdown(nil) // idle: at once
+		if e := expect[*codec.End](p); e.Error != nil {
+			t.Error(e.Error)
+		}
 		expect[*codec.Close](p)
 	})
 }

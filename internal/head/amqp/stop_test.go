@@ -59,6 +59,34 @@ func TestStop(t *testing.T) {
 	})
 }
 
+// TestStopEndsSessions: clients that wait for the end of their session, as those of
+// Node do, are told of it before the connection is closed, and with a condition that
+// they come back after.
+func TestStopEndsSessions(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		c := w.raw()
+		c.open(w.dev1)
+		c.attach(&codec.Attach{
+			Name: "commands", Handle: 1, Role: codec.Receiver,
+			Source: &codec.Source{Address: codec.Some("/devices/dev1/messages/devicebound")}, Target: &codec.Target{},
+		})
+		w.stop()
+		e := expect[*codec.End](c)
+		if e.Error == nil || e.Error.Name != hubamqp.DetachForced || causeway.CodeOf(hubamqp.ErrorOf(e.Error)) != causeway.ServiceUnavailable {
+			t.Errorf("the session ended with %+v", e.Error)
+		}
+		if e := expect[*codec.Close](c); e.Error == nil || e.Error.Name != hubamqp.ConnectionForced {
+			t.Errorf("the connection ended with %+v", e.Error)
+		}
+		c.send(&codec.End{}, &codec.Close{})
+		c.closed()
+		synctest.Wait()
+		if w.hub.Connected(t, w.dev1) {
+			t.Error("the hub has its session still")
+		}
+	})
+}
+
 func TestStopDoesNotWaitForEver(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		w.hub.OnSend = func(ctx context.Context, _ causeway.Identity, _ []causeway.Message) error {

@@ -132,11 +132,26 @@ func (s *Server) Restart(ctx context.Context) error {
 	return s.start(ctx)
 }
 
+// RestartInOrder interrupts the process, as Stop does, and starts it again on the
+// same data once it has ended.
+func (s *Server) RestartInOrder(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.stop(); err != nil {
+		return fmt.Errorf("stop: %w", err)
+	}
+	return s.start(ctx)
+}
+
 // Stop interrupts the process as a user would and returns how it ended. It is
 // an error when it does not end within 30 seconds.
 func (s *Server) Stop() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.stop()
+}
+
+func (s *Server) stop() error {
 	if s.cmd == nil {
 		return nil
 	}

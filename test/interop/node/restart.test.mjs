@@ -1,34 +1,38 @@
-// Clients of all transports while the server is killed and started again.
+// Clients of all transports while the server ends, by force or in order, and starts again.
 import { test, describe } from 'node:test';
 import assert from 'node:assert/strict';
 import * as world from './world.mjs';
 import { transports, open, serviceClient, Message } from './device.mjs';
 
-// All transports go through the same kill: it happens when each of them is ready,
-// or some time after the first, since a name pattern may have left others out.
-let waiting = Object.keys(transports).length;
-let kill;
-const killed = new Promise((resolve) => { let once; kill = () => { once ??= resolve(world.killAndRestart()) ?? true; }; });
-const ready = () => {
-  if (--waiting === 0) kill();
-  else setTimeout(kill, 15000).unref();
-};
+// All transports go through the same end of the server: it comes when each of them is
+// ready, or some time after the first, since a name pattern may have left others out.
+function cases(title, end) {
+  let waiting = Object.keys(transports).length;
+  let begin;
+  const ended = new Promise((resolve, reject) => { let once; begin = () => { once ??= end().then(resolve, reject); }; });
+  const ready = () => {
+    if (--waiting === 0) begin();
+    else setTimeout(begin, 15000).unref();
+  };
+  describe(title, { concurrency: true }, () => {
+    for (const [name, { transport }] of Object.entries(transports)) {
+      test(name, async (t) => {
+        let counted = false;
+        const count = () => { if (!counted) { counted = true; ready(); } };
+        try {
+          await comeBack(t, transport, count, ended);
+        } finally {
+          count(); // a case that failed before must not hold up the others
+        }
+      });
+    }
+  });
+}
 
-describe('a killed and restarted server: the client comes back, nothing acknowledged is lost', { concurrency: true }, () => {
-  for (const [name, { transport }] of Object.entries(transports)) {
-    test(name, async (t) => {
-      let counted = false;
-      const count = () => { if (!counted) { counted = true; ready(); } };
-      try {
-        await comeBack(t, transport, count);
-      } finally {
-        count(); // a case that failed before must not hold up the others
-      }
-    });
-  }
-});
+cases('a killed and restarted server: the client comes back, nothing acknowledged is lost', world.killAndRestart);
+cases('a server that is stopped in order and started again: the client comes back, nothing acknowledged is lost', world.stopAndRestart);
 
-async function comeBack(t, transport, count) {
+async function comeBack(t, transport, count, ended) {
   const d = await world.createDevice('kill');
   const c = await open(t, world.deviceString(d), transport);
   const got = [];
@@ -48,7 +52,7 @@ async function comeBack(t, transport, count) {
     for (let i = 0; i < 20; i++) await send();
   })();
   count();
-  await killed;
+  await ended;
   back = true;
   await sending;
   const list = await world.events(d.deviceId, (l) => acknowledged.every((id) => l.some((e) => e.body === id)));

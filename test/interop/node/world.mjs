@@ -130,6 +130,12 @@ export async function killAndRestart() {
   if (!r.ok) throw new Error(`restart: ${r.status} ${await r.text()}`);
 }
 
+/** stopAndRestart has the server end in order, as Ctrl-C does, and resolves when a new one answers. */
+export async function stopAndRestart() {
+  const r = await fetch(`${controlUrl}/restart?how=in-order`, { method: 'POST' });
+  if (!r.ok) throw new Error(`restart: ${r.status} ${await r.text()}`);
+}
+
 /** thumbprintCert resolves to {cert, key, thumbprint} of a new self-signed certificate. */
 export async function selfSigned(cn) {
   const r = await fetch(`${controlUrl}/certificate?kind=self&cn=${encodeURIComponent(cn)}`, { method: 'POST' });

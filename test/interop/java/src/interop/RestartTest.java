@@ -20,7 +20,7 @@ import java.util.concurrent.atomic.AtomicBoolean;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.parallel.Isolated;
 
-/** Clients of all transports while the server is killed and started again. */
+/** Clients of all transports while the server ends, by force or in order, and is started again. */
 @Isolated
 class RestartTest {
   private static final List<IotHubClientProtocol> PROTOCOLS =
@@ -62,6 +62,19 @@ class RestartTest {
 
   @Test
   void clientsComeBackAndNothingAcknowledgedIsLost() throws Exception {
+    comeBack(World::killAndRestart);
+  }
+
+  @Test
+  void clientsComeBackAfterAnOrderlyEnd() throws Exception {
+    comeBack(World::stopAndRestart);
+  }
+
+  private interface End {
+    void come() throws Exception;
+  }
+
+  private static void comeBack(End end) throws Exception {
     List<Run> runs = new ArrayList<>();
     try {
       for (IotHubClientProtocol p : PROTOCOLS) {
@@ -81,7 +94,7 @@ class RestartTest {
         r.sender.start();
       }
       for (Run r : runs) World.until("some telemetry", () -> r.acknowledged.size() >= 50);
-      World.killAndRestart();
+      end.come();
       for (Run r : runs) r.back.set(true);
       for (Run r : runs) {
         r.sender.join(90_000);

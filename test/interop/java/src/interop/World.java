@@ -207,6 +207,11 @@ final class World {
     control("/restart", "");
   }
 
+  /** Has the server end in order, as Ctrl-C does, and start again. */
+  static void stopAndRestart() throws Exception {
+    control("/restart?how=in-order", "");
+  }
+
   /** Returns an address with a signature, for a container or a blob. */
   static String blobs(String container, String permissions, String blob) throws Exception {
     String query = "hub=" + HUB + "&container=" + quote(container) + "&permissions=" + permissions + "&blob=" + quote(blob);
