@@ -2,6 +2,7 @@ package attestation
 
 import (
 	"bytes"
+	"crypto/rsa"
 	"crypto/sha1" //nolint:gosec // enrollments show thumbprints of both kinds
 	"crypto/sha256"
 	"crypto/x509"
@@ -18,6 +19,10 @@ const (
 	MaxChain = 8
 	// MaxCertificate bounds the text of a certificate in an enrollment, in bytes.
 	MaxCertificate = 16 << 10
+	// MaxDER and MaxKeyBits bound the certificates of a presented chain, in bytes and
+	// in bits of an RSA key: to check others takes anybody's word for a lot of work.
+	MaxDER     = 16 << 10
+	MaxKeyBits = 8192
 	// ClockSkew is how far the clocks of devices and of who issues certificates
 	// may differ from ours.
 	ClockSkew = 5 * time.Minute
@@ -115,6 +120,11 @@ func Issued(now time.Time, chain []*x509.Certificate, id string, signing ...*x50
 	if len(chain) > MaxChain {
 		return 0, fmt.Errorf("%w: %d certificates presented, at most %d are accepted", ErrCertificate, len(chain), MaxChain)
 	}
+	for k, c := range chain {
+		if err := modest(c); err != nil {
+			return 0, fmt.Errorf("certificate %d of the chain: %w", k+1, err)
+		}
+	}
 	if err := commonName(chain[0], id); err != nil {
 		return 0, err
 	}
@@ -158,6 +168,17 @@ func Issued(now time.Time, chain []*x509.Certificate, id string, signing ...*x50
 		return 0, fmt.Errorf("%w: it is the signing certificate itself", ErrCertificate)
 	}
 	return distance, nil
+}
+
+// modest checks that it takes little to check a certificate.
+func modest(c *x509.Certificate) error {
+	if len(c.Raw) > MaxDER {
+		return fmt.Errorf("%w: it has %d bytes, at most %d are accepted", ErrCertificate, len(c.Raw), MaxDER)
+	}
+	if k, ok := c.PublicKey.(*rsa.PublicKey); ok && k.N.BitLen() > MaxKeyBits {
+		return fmt.Errorf("%w: its key has %d bits, at most %d are accepted", ErrCertificate, k.N.BitLen(), MaxKeyBits)
+	}
+	return nil
 }
 
 // inTime checks the dates of a certificate, with some tolerance.

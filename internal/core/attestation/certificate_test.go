@@ -1,11 +1,18 @@
 package attestation_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/pem"
 	"errors"
+	"fmt"
+	"math/big"
 	"strings"
 	"testing"
 	"time"
@@ -175,4 +182,39 @@ func FuzzParseCertificate(f *testing.F) {
 		_, _ = attestation.Issued(time.Now(), []*x509.Certificate{c, c}, c.Subject.CommonName, c)
 		_ = attestation.Leaf(time.Now(), []*x509.Certificate{c}, c.Subject.CommonName, c)
 	})
+}
+
+// TestBombs presents certificates that would take a lot of work.
+func TestBombs(t *testing.T) {
+	now := time.Now()
+	key := must[*ecdsa.PrivateKey](t)(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
+	root := must[*pki.CA](t)(pki.NewCA("root"))
+	device := chainOf(t, must[tls.Certificate](t)(root.IssueClient("d-1", time.Hour)))
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "between"}, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour),
+	}
+	bomb := func(public any, names int) *x509.Certificate {
+		c := *template
+		for i := range names {
+			c.DNSNames = append(c.DNSNames, fmt.Sprintf("n%d.example", i))
+		}
+		der := must[[]byte](t)(x509.CreateCertificate(rand.Reader, &c, template, public, key))
+		return must[*x509.Certificate](t)(x509.ParseCertificate(der))
+	}
+	modulus := new(big.Int).Lsh(big.NewInt(1), 1<<16)
+	for name, c := range map[string]struct {
+		bomb *x509.Certificate
+		want string
+	}{
+		"thousands of names": {bomb(key.Public(), 5000), "bytes, at most 16384"},
+		"a huge key":         {bomb(&rsa.PublicKey{N: modulus.SetBit(modulus, 0, 1), E: 65537}, 1), "65537 bits, at most 8192"},
+	} {
+		for where, chain := range map[string][]*x509.Certificate{"leaf": {c.bomb}, "above it": {device[0], c.bomb}} {
+			_, err := attestation.Issued(now, chain, "d-1", root.Certificate())
+			if !errors.Is(err, attestation.ErrCertificate) || !strings.Contains(fmt.Sprint(err), c.want) {
+				t.Errorf("%s, %s: %v", name, where, err)
+			}
+		}
+	}
 }
