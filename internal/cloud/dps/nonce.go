@@ -1,12 +1,14 @@
 package dps
 
 import (
+	"bytes"
 	"sync"
 	"time"
 )
 
-// nonces keeps the keys that TPMs were challenged with, until they are used or
-// forgotten. They live in memory: after a restart a device is challenged again.
+// nonces keeps the keys that TPMs were challenged with for a while. Each is good for
+// one registration, and for questions about it until it is forgotten. They live
+// in memory: after a restart a device is challenged again.
 type nonces struct {
 	mu    sync.Mutex
 	byID  map[string][]nonce
@@ -16,6 +18,7 @@ type nonces struct {
 type nonce struct {
 	key  []byte
 	ends time.Time
+	used bool // a registration was begun with it
 }
 
 func (n *nonces) init() { n.byID = map[string][]nonce{} }
@@ -53,6 +56,33 @@ func (n *nonces) keys(id string, now time.Time) (keys [][]byte) {
 		keys = append(keys, c.key)
 	}
 	return keys
+}
+
+// used reports whether a registration was begun with a key, or it is forgotten.
+func (n *nonces) used(id string, key []byte) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	c := n.find(id, key)
+	return c == nil || c.used
+}
+
+// use notes that a registration was begun with a key.
+func (n *nonces) use(id string, key []byte) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if c := n.find(id, key); c != nil {
+		c.used = true
+	}
+}
+
+// find returns the challenge with a key, or nil; the mutex is held.
+func (n *nonces) find(id string, key []byte) *nonce {
+	for k := range n.byID[id] {
+		if c := &n.byID[id][k]; bytes.Equal(c.key, key) {
+			return c
+		}
+	}
+	return nil
 }
 
 // expire forgets what is too old; the mutex is held.

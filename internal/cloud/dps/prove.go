@@ -18,6 +18,7 @@ var (
 	errNoProof      = errors.New("neither a token nor a certificate was given")
 	errOtherProof   = errors.New("proof is of another kind than the enrollment asks for")
 	errOtherTPM     = errors.New("endorsement key is not the one of the enrollment")
+	errUsedNonce    = errors.New("the challenge of its TPM was used for another registration")
 )
 
 // unauthorized is all that a refused device is told; the cause is for the log.
@@ -30,6 +31,7 @@ type proof struct {
 	*Enrollment                   // that admits it
 	keys        attestation.Keys  // that it has, and will have on its hub
 	leaf        *x509.Certificate // its certificate, or nil
+	nonce       []byte            // that its TPM signed with, or nil
 	blocked     bool              // its own enrollment is disabled, whatever its group says
 }
 
@@ -53,11 +55,7 @@ func (s *Service) prove(ctx context.Context, t *tenant, r *causeway.Registration
 	own, err := s.enrollment(ctx, t.Name, false, r.ID)
 	switch {
 	case causeway.CodeOf(err) == CodeEnrollmentNotFound:
-		p, err := s.proveGroup(t, r, now)
-		if err != nil {
-			return proof{}, unauthorized(fmt.Errorf("%s: %w", r.ID, err))
-		}
-		return p, nil
+		own = s.decoy
 	case err != nil:
 		return proof{}, err
 	}
@@ -65,13 +63,20 @@ func (s *Service) prove(ctx context.Context, t *tenant, r *causeway.Registration
 	if err == nil {
 		return p, nil
 	}
-	if own.Disabled {
+	// The groups are tried for whoever is refused: how long that takes would tell
+	// who has an enrollment.
+	group, gerr := s.proveGroup(t, r, now)
+	switch {
+	case own.ID == "":
+		if gerr == nil {
+			return group, nil
+		}
+		err = gerr
+	case own.Disabled && gerr == nil:
 		// An enrollment that is there to block one device of a group need not
 		// know its keys.
-		if p, err := s.proveGroup(t, r, now); err == nil {
-			p.blocked = true
-			return p, nil
-		}
+		group.blocked = true
+		return group, nil
 	}
 	return proof{}, unauthorized(fmt.Errorf("%s: %w", r.ID, err))
 }
@@ -103,6 +108,7 @@ func (s *Service) proveOwn(t *tenant, e *Enrollment, r *causeway.Registration, n
 	}
 	for _, key := range s.nonces.keys(t.Name+"/"+fold(r.ID), now) {
 		if token.SignedByRaw(key) == nil {
+			p.nonce = key
 			return p, nil
 		}
 	}
@@ -161,10 +167,22 @@ func readToken(t *tenant, r *causeway.Registration, now time.Time) (attestation.
 	return attestation.ParseToken(now, r.Credential.Token, t.IDScope, r.ID)
 }
 
+// newDecoy returns an enrollment that admits nobody. It is checked in the place of
+// one that is not there, so that both take as long.
+func newDecoy() Enrollment {
+	return Enrollment{Attestation: Attestation{Kind: SymmetricKey, Keys: attestation.Keys{Primary: newKey(), Secondary: newKey()}}}
+}
+
 // Challenge implements [causeway.Provisioner]. A device whose enrollment is of
 // another kind, or that has none, is refused as any other.
 func (s *Service) Challenge(ctx context.Context, r causeway.Registration) (causeway.TPMChallenge, error) {
 	t, err := s.find(&r)
+	if err != nil {
+		return causeway.TPMChallenge{}, err
+	}
+	// What is no key is told before anybody is looked for: who asks with one must
+	// not learn who has an enrollment.
+	given, srk, err := givenKeys(&r)
 	if err != nil {
 		return causeway.TPMChallenge{}, err
 	}
@@ -177,7 +195,7 @@ func (s *Service) Challenge(ctx context.Context, r causeway.Registration) (cause
 	case e.Attestation.Kind != TPM:
 		return causeway.TPMChallenge{}, unauthorized(fmt.Errorf("%s: %w", r.ID, errOtherProof))
 	}
-	ek, srk, err := tpmKeys(&e, &r)
+	ek, err := enrolled(&e, &r, given)
 	if err != nil {
 		return causeway.TPMChallenge{}, err
 	}
@@ -198,18 +216,33 @@ const nonceBytes = 32
 // tpmKeys returns the public keys of a device's TPM. The endorsement key must be
 // the one of the enrollment; the storage root key is the device's business.
 func tpmKeys(e *Enrollment, r *causeway.Registration) (ek, srk *tpm2.Public, err error) {
-	if ek, err = tpm2.ParsePublic(e.Attestation.EndorsementKey); err != nil {
-		return nil, nil, fmt.Errorf("endorsement key of enrollment %s: %w", e.ID, err)
-	}
-	given, err := tpm2.ParsePublic(r.EndorsementKey)
+	given, srk, err := givenKeys(r)
 	if err != nil {
-		return nil, nil, invalid("tpm.endorsementKey: %v", err)
+		return nil, nil, err
 	}
-	if !ek.Equal(given) {
-		return nil, nil, unauthorized(fmt.Errorf("%s: %w", r.ID, errOtherTPM))
+	ek, err = enrolled(e, r, given)
+	return ek, srk, err
+}
+
+// givenKeys reads the keys that a device gives.
+func givenKeys(r *causeway.Registration) (ek, srk *tpm2.Public, err error) {
+	if ek, err = tpm2.ParsePublic(r.EndorsementKey); err != nil {
+		return nil, nil, invalid("tpm.endorsementKey: %v", err)
 	}
 	if srk, err = tpm2.ParsePublic(r.StorageRootKey); err != nil {
 		return nil, nil, invalid("tpm.storageRootKey: %v", err)
 	}
 	return ek, srk, nil
+}
+
+// enrolled returns the endorsement key of an enrollment, when it is the given one.
+func enrolled(e *Enrollment, r *causeway.Registration, given *tpm2.Public) (*tpm2.Public, error) {
+	ek, err := tpm2.ParsePublic(e.Attestation.EndorsementKey)
+	if err != nil {
+		return nil, fmt.Errorf("endorsement key of enrollment %s: %w", e.ID, err)
+	}
+	if !ek.Equal(given) {
+		return nil, unauthorized(fmt.Errorf("%s: %w", r.ID, errOtherTPM))
+	}
+	return ek, nil
 }

@@ -49,6 +49,9 @@ func (s *Service) Register(ctx context.Context, r causeway.Registration) (causew
 	case reg.Status == Assigning:
 		return reg.operation(), nil // it joins the one under way
 	}
+	if p.nonce != nil && s.nonces.used(t.Name+"/"+fold(r.ID), p.nonce) {
+		return causeway.Operation{}, unauthorized(fmt.Errorf("%s: %w", r.ID, errUsedNonce)) // replayed
+	}
 	if !p.blocked {
 		if !s.queue.reserve() {
 			return causeway.Operation{}, causeway.Errorf(CodeThrottled, "dps", "%d registrations are waiting; try again in a while", MaxPending)
@@ -72,6 +75,7 @@ func (s *Service) Register(ctx context.Context, r causeway.Registration) (causew
 	if err = s.putRegistration(ctx, t.Name, &reg, match); err != nil {
 		return causeway.Operation{}, err
 	}
+	s.nonces.use(t.Name+"/"+fold(r.ID), p.nonce)
 	if !p.blocked {
 		s.queue.add(job{service: t.Name, id: fold(reg.ID)})
 	}

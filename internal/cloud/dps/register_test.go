@@ -189,7 +189,15 @@ func TestTPM(t *testing.T) {
 				t.Errorf("the hub has other keys than the TPM")
 			}
 		}
-		_, err := w.Challenge(t.Context(), request("d", other, ""))
+		// A token that was used is good for questions about its registration alone,
+		// however long it is valid.
+		used := request("d", mine, sign(second))
+		_, err := w.Register(t.Context(), used)
+		w.refused("a token again", err, dps.CodeUnauthorized, "Unauthorized")
+		if op, err := w.Status(t.Context(), used); err != nil || op.Status != "assigned" {
+			t.Errorf("a question with it: %+v, %v", op, err)
+		}
+		_, err = w.Challenge(t.Context(), request("d", other, ""))
 		w.refused("another TPM", err, dps.CodeUnauthorized, "Unauthorized")
 		_, err = w.Register(t.Context(), request("d", other, sign(first)))
 		w.refused("another TPM with a token", err, dps.CodeUnauthorized, "Unauthorized")
@@ -205,6 +213,12 @@ func TestTPM(t *testing.T) {
 		bad.StorageRootKey = []byte("x")
 		_, err = w.Challenge(t.Context(), bad)
 		w.refused("no key", err, dps.CodeInvalid, "tpm.storageRootKey")
+		for _, id := range []string{"d", "nobody", "keys"} { // who asks learns nothing of who is there
+			bad := request(id, mine, "")
+			bad.EndorsementKey = []byte("x")
+			_, err = w.Challenge(t.Context(), bad)
+			w.refused("no endorsement key", err, dps.CodeInvalid, "tpm.endorsementKey")
+		}
 
 		// The TPM is cleared: it has another storage root key, and is the same device.
 		cleared := mine.Reset(t)

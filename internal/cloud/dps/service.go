@@ -41,6 +41,7 @@ type Service struct {
 	mu      sync.Mutex          // held by changes of services and of groups
 	locks   keyed.Locks[string] // of registrations and enrollments
 	nonces  nonces
+	decoy   Enrollment // that is checked where there is none
 	queue   queue
 	claims  claims
 }
@@ -76,7 +77,7 @@ func New(ctx context.Context, o Options) (*Service, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Service{
-		store: o.Store, sealer: o.Sealer, targets: o.Targets, caller: o.Caller, log: o.Log,
+		store: o.Store, sealer: o.Sealer, targets: o.Targets, caller: o.Caller, log: o.Log, decoy: newDecoy(),
 	}
 	s.nonces.init()
 	if err := s.reload(ctx); err != nil {
