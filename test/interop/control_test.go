@@ -10,11 +10,13 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"os"
+	"path"
 	"strings"
 	"time"
 
@@ -31,11 +33,12 @@ const (
 )
 
 // control answers the suites: restart the server, issue certificates, sign access
-// to blobs.
+// to blobs, start TPMs.
 type control struct {
 	s     *process.Server
 	ca    *pki.CA
 	admin *client.Admin
+	tpms  tpms
 }
 
 func (c *control) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -53,10 +56,16 @@ func (c *control) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		err = c.certificate(w, r.URL.Query().Get("kind"), r.URL.Query().Get("cn"))
 	case "/sas":
 		err = c.sas(ctx, w, r.URL.Query())
+	case "/tpm":
+		err = c.tpms.start(w, r.URL.Query())
+	case "/tpm/clear", "/tpm/renew", "/tpm/stop":
+		err = c.tpms.change(path.Base(r.URL.Path), r.URL.Query())
 	default:
 		http.NotFound(w, r)
 	}
-	if err != nil {
+	if errors.Is(err, errNoTPM) {
+		http.Error(w, err.Error(), http.StatusNotImplemented)
+	} else if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 	}
 }

@@ -81,6 +81,11 @@ func TestSDKs(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := &control{s: s, ca: ca}
+	t.Cleanup(func() {
+		if err := c.tpms.close(); err != nil {
+			t.Errorf("end the TPMs: %v", err)
+		}
+	})
 	token, err := os.ReadFile(filepath.Join(s.Data, cloud.AdminTokenFile))
 	if err != nil {
 		t.Fatal(err)

@@ -142,6 +142,25 @@ export async function selfSigned(cn) {
   return r.json();
 }
 
+/**
+ * tpm starts a TPM that ends with the test and resolves to {id, port, clear, renew}:
+ * clear gives it another storage root key, renew another endorsement key too. It
+ * skips the test where there is none to be had.
+ */
+export async function tpm(t) {
+  const post = async (path) => {
+    const r = await fetch(`${controlUrl}/tpm${path}`, { method: 'POST' });
+    const text = await r.text();
+    if (!r.ok && !(r.status === 501 && !process.env.CI)) throw new Error(`tpm${path}: ${r.status} ${text}`);
+    return { missing: !r.ok && text, text };
+  };
+  const { missing, text } = await post('');
+  if (missing) { t.skip(missing); return undefined; }
+  const { id, port } = JSON.parse(text);
+  t.after(() => post(`/stop?id=${id}`));
+  return { id, port, clear: () => post(`/clear?id=${id}`), renew: () => post(`/renew?id=${id}`) };
+}
+
 /** caSigned resolves to {cert, key} signed by an authority registered on the hub. */
 export async function caSigned(cn) {
   const r = await fetch(`${controlUrl}/certificate?kind=ca&cn=${encodeURIComponent(cn)}`, { method: 'POST' });
