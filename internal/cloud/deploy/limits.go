@@ -18,8 +18,10 @@ const (
 	MaxSchemaVersion = 32   // characters
 
 	// DefaultWorkers write twins side by side, so that they share the commits
-	// of the store.
-	DefaultWorkers = 64
+	// of the store: a commit takes as long for one change as for a hundred, and
+	// what is noted, then set, then written down of so many devices comes in as
+	// many commits as of one. More of them hold more twins in memory.
+	DefaultWorkers = 256
 	// DefaultRate is how many twins are written in a second, so that a rollout
 	// leaves the store to devices and services too.
 	DefaultRate = 2000
@@ -27,7 +29,7 @@ const (
 	// devices are looked at once the queue is empty.
 	DefaultQueue = 100_000
 
-	rolloutAhead  = 1024             // devices that a pass puts into the queue ahead of the workers
+	rolloutAhead  = 2048             // devices that a pass puts into the queue ahead of the workers
 	maxAttempts   = 8                // of a plan whose twin changes meanwhile
 	retryAfter    = time.Second      // first pause after a store that fails
 	maxRetry      = 5 * time.Minute  // last one

@@ -206,7 +206,7 @@ func TestOrderDoesNotMatter(t *testing.T) {
 	for seed := range rounds {
 		synctest.Test(t, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(uint64(seed), 4))
-			w := newWorld(t, deploy.Options{Workers: 3, Queue: []int{0, 5}[seed%2]})
+			w := newWorld(t, deploy.Options{Workers: []int{3, 3, 0, 0}[seed%4], Queue: []int{0, 5}[seed%2]})
 			defer w.halt()
 			m := &model{world: w, r: r, users: map[causeway.Identity]int{}}
 			// Without a base a device is left as it is, which is a matter of order.

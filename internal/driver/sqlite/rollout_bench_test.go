@@ -169,7 +169,7 @@ func side(b *testing.B, n int, f func(i int) error) {
 // took.
 func until(b *testing.B, began time.Time, db *sqlite.DB) time.Duration {
 	b.Helper()
-	tick := time.NewTicker(time.Millisecond)
+	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		all, err := db.Deployments().Configurations(b.Context())

@@ -25,9 +25,15 @@ type rollout struct {
 
 func startRollout(t *testing.T, db *sqlite.DB, rate int) *rollout {
 	t.Helper()
+	return startRolloutOn(t, db, rate, func(r *registry.Service) deploy.Registry { return r })
+}
+
+// startRolloutOn does so on what through makes of the registry.
+func startRolloutOn(t *testing.T, db *sqlite.DB, rate int, through func(*registry.Service) deploy.Registry) *rollout {
+	t.Helper()
 	reg := registry.New(registry.Options{Store: db.Registry(), Sealer: storetest.Sealer{}})
 	s, err := deploy.Open(t.Context(), deploy.Options{
-		Store: db.Deployments(), Registry: reg, Query: query.New(query.Options{Registry: reg}), Rate: rate,
+		Store: db.Deployments(), Registry: through(reg), Query: query.New(query.Options{Registry: reg}), Rate: rate,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -134,5 +140,121 @@ func TestCrashInARollout(t *testing.T) {
 		if string(rec.Twin.Desired.Properties) != "{}" && len(rec.Configurations) == 0 {
 			t.Errorf("%s keeps %s", rec.ID, rec.Twin.Desired.Properties)
 		}
+	}
+}
+
+// gate is a registry that holds the writes of one kind back.
+type gate struct {
+	*registry.Service
+	hold    string // the kind
+	arrived chan struct{}
+	open    chan struct{}
+}
+
+func (g *gate) wait(ctx context.Context, call string) error {
+	if call != g.hold {
+		return nil
+	}
+	select {
+	case g.arrived <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case <-g.open:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (g *gate) UpdateTwin(ctx context.Context, id causeway.Identity, u registry.TwinUpdate, match string) (registry.Record, error) {
+	if err := g.wait(ctx, "twins"); err != nil {
+		return registry.Record{}, err
+	}
+	return g.Service.UpdateTwin(ctx, id, u, match)
+}
+
+func (g *gate) SetConfigurations(ctx context.Context, changes ...registry.ConfigurationChange) error {
+	if err := g.wait(ctx, "statuses"); err != nil {
+		return err
+	}
+	return g.Service.SetConfigurations(ctx, changes...)
+}
+
+// TestCrashBetweenParts: many devices are worked on side by side, so a crash
+// finds many of them after the note and before the twin, or after the twin and
+// before the status. The configuration, or its end, gets to all of them.
+func TestCrashBetweenParts(t *testing.T) {
+	const devices = 40
+	all := func(n int) bool { return n == devices }
+	for _, hold := range []string{"twins", "statuses"} {
+		t.Run(hold, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "state.db")
+			g := &gate{hold: hold, arrived: make(chan struct{}, devices), open: make(chan struct{})}
+			r := startRolloutOn(t, openWithHubs(t, path), 100_000, func(s *registry.Service) deploy.Registry { g.Service = s; return g })
+			for i := range devices {
+				if _, err := r.registry.Create(t.Context(), registry.Record{ID: causeway.Identity{Hub: "plant", Device: fmt.Sprintf("d%03d", i)}, Enabled: true}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			c := deploy.Configuration{ID: "fan", TargetCondition: "*", Content: json.RawMessage(`{"deviceContent":{"properties.desired.fan":{"speed":3}}}`)}
+			if _, err := r.service.Put(t.Context(), "plant", c, ""); err != nil {
+				t.Fatal(err)
+			}
+			for range devices {
+				<-g.arrived
+			}
+			finished, undone := crash(t, path), crash(t, path)
+			close(g.open)
+			r.stop()
+
+			db := openAt(t, finished, sqlite.Options{})
+			traced, err := db.Deployments().Traced(t.Context(), "plant", causeway.Identity{}, devices+1)
+			if err != nil || len(traced) != devices {
+				t.Fatalf("%d devices are noted (%v)", len(traced), err)
+			}
+			recs, err := db.Registry().List(t.Context(), "plant", "", devices)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, rec := range recs {
+				if set := string(rec.Twin.Desired.Properties) != "{}"; set != (hold == "statuses") || len(rec.Configurations) != 0 {
+					t.Fatalf("%s has %s and %v", rec.ID, rec.Twin.Desired.Properties, rec.Configurations)
+				}
+			}
+			r = startRollout(t, db, 100_000)
+			r.wait(t, "fan", "fan", all)
+			r.stop()
+
+			db = openAt(t, undone, sqlite.Options{})
+			r = startRollout(t, db, 100_000)
+			if err := r.service.Delete(t.Context(), "plant", "fan", ""); err != nil {
+				t.Fatal(err)
+			}
+			deadline := time.Now().Add(time.Minute)
+			tick := time.NewTicker(5 * time.Millisecond)
+			defer tick.Stop()
+			for {
+				if traced, err = db.Deployments().Traced(t.Context(), "plant", causeway.Identity{}, devices); err != nil {
+					t.Fatal(err)
+				}
+				if len(traced) == 0 {
+					break
+				}
+				if time.Now().After(deadline) {
+					t.Fatalf("%d devices are still noted", len(traced))
+				}
+				<-tick.C
+			}
+			if recs, err = r.registry.List(t.Context(), "plant", "", devices); err != nil {
+				t.Fatal(err)
+			}
+			for _, rec := range recs {
+				if string(rec.Twin.Desired.Properties) != "{}" || len(rec.Configurations) != 0 {
+					t.Errorf("%s keeps %s and %v", rec.ID, rec.Twin.Desired.Properties, rec.Configurations)
+				}
+			}
+		})
 	}
 }
