@@ -5,6 +5,7 @@ set -eu
 
 repeat=${REPEAT:-3} devices=${DEVICES:-200} idle=${IDLE:-2000} storm=${STORM:-2000} duration=${DURATION:-10s}
 amqp_devices=${AMQP_DEVICES:-50} servers=${SERVERS:-causeway mosquitto rabbitmq} part=${PART:-all}
+registrations=${REGISTRATIONS:-10000} at_once=${AT_ONCE:-10000}
 server_core=${SERVER_CORE:-0} client_core=${CLIENT_CORE:-1}
 root=$(cd "$(dirname "$0")/.." && pwd)
 results=$root/bench/results
@@ -64,6 +65,20 @@ generator() {
 	GOMAXPROCS=1 taskset -c "$client_core" "$bin" bench "$workload" --repeat "$repeat" --duration "$duration" "$@" >&2
 }
 
+# provision registers devices that come all at once, each on a connection of its
+# own, on a server that has done nothing else.
+provision() {
+	rm -rf "$data/dps" "$data/ready.json"
+	GOMAXPROCS=1 taskset -c "$server_core" "$bin" quickstart --quiet --no-sensor \
+		--data "$data/dps" --https 127.0.0.1:28443 --mqtt 127.0.0.1:28883 --amqp 127.0.0.1:28671 --ready-file "$data/ready.json" &
+	pid=$!
+	await test -e "$data/ready.json"
+	ulimit -n "$(ulimit -H -n)"
+	GOMAXPROCS=1 taskset -c "$client_core" "$bin" dps simulate --data "$data/dps" --devices "$registrations" --at-once "$at_once"
+	grep -E 'VmHWM|VmRSS' "/proc/$pid/status" | sed 's/^/server /'
+	stop
+}
+
 # measure NAME TARGET-FLAGS… runs the workloads that both kinds of server have.
 measure() {
 	name=$1
@@ -78,6 +93,10 @@ measure() {
 	generator d2c "$@" --name "$name" --devices "$devices" --qos 0 --save "$results/$name-d2c-0.json"
 }
 
+if [ "$part" = dps ]; then
+	provision
+	exit
+fi
 echo "== causeway" >&2
 GOMAXPROCS=1 taskset -c "$server_core" "$bin" quickstart --quiet --no-sensor \
 	--data "$data/cloud" --https 127.0.0.1:28443 --mqtt 127.0.0.1:28883 --amqp 127.0.0.1:28671 --ready-file "$data/ready.json" &

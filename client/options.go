@@ -33,12 +33,14 @@ type Options struct {
 	// with a local authority prints the path of its certificate, see LoadCA.
 	RootCAs *x509.CertPool
 	// Ports other than the default ones.
-	// Ports other than the default ones.
 	HTTPSPort, MQTTPort, AMQPPort int
 	// Address is the host to connect to when it is not the one in the
 	// connection string, for gateways and tests. The server's certificate
 	// must still name the host of the connection string.
 	Address string
+	// KeyExchanges are those that TLS offers; nil means all that Go prefers. The
+	// post-quantum one costs a small device more than all else of a handshake.
+	KeyExchanges []tls.CurveID
 	// Product is the user agent, "" for the SDK's own.
 	Product string
 	// Log hears of reconnects; nil is silent.
@@ -93,7 +95,7 @@ func (o *Options) dial(ctx context.Context, network, addr string) (net.Conn, err
 
 func (o *Options) tls(host string) *tls.Config {
 	return &tls.Config{
-		RootCAs: o.RootCAs, ServerName: host, MinVersion: tls.VersionTLS12,
+		RootCAs: o.RootCAs, ServerName: host, MinVersion: tls.VersionTLS12, CurvePreferences: o.KeyExchanges,
 		ClientSessionCache: tls.NewLRUClientSessionCache(8),
 	}
 }

@@ -187,6 +187,7 @@ func (p *provisioning) dress() {
 	if t, ok := p.rest.http.Transport.(*http.Transport); ok {
 		t.ForceAttemptHTTP2 = false // its streams are of no use here, and cost memory
 		t.MaxIdleConnsPerHost = 1
+		t.TLSClientConfig.ClientSessionCache = nil // nothing is resumed
 		if p.o.Certificate != nil && p.key == nil {
 			t.TLSClientConfig.Certificates = []tls.Certificate{*p.o.Certificate}
 		}

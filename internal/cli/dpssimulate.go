@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"maps"
 	"slices"
@@ -96,7 +97,11 @@ func (v *dpsFleet) common(st *state.State, l *login) (o client.ProvisioningOptio
 	if err != nil {
 		return o, err
 	}
-	t := &target{local: local, options: client.Options{Product: "causeway-cli", HTTPSPort: l.https, MQTTPort: l.mqtt, AMQPPort: l.amqp}}
+	t := &target{local: local, options: client.Options{
+		Product: "causeway-cli", HTTPSPort: l.https, MQTTPort: l.mqtt, AMQPPort: l.amqp,
+		// What the stacks of devices offer, as those of causeway bench do.
+		KeyExchanges: []tls.CurveID{tls.X25519, tls.CurveP256},
+	}}
 	if local != nil {
 		t.options.HTTPSPort = cmp.Or(t.options.HTTPSPort, local.HTTPSPort)
 		t.options.MQTTPort = cmp.Or(t.options.MQTTPort, local.MQTTPort)

@@ -1,11 +1,13 @@
 package dps
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/causeway-iot/causeway"
@@ -43,11 +45,11 @@ func (s *Service) assign(ctx context.Context, j job) {
 }
 
 func (s *Service) finish(ctx context.Context, j job) {
-	log := s.log.With("service", j.service, "registration", j.id)
+	which := []any{"service", j.service, "registration", j.id} // not a logger of its own: most say nothing
 	r, err := s.registration(ctx, j.service, j.id)
 	for pause := 100 * time.Millisecond; err != nil && causeway.CodeOf(err) != CodeNotFound; pause = min(2*pause, 10*time.Second) {
 		// Given up, it would be under way for its device until the next start.
-		log.Error("a registration cannot be read; it is tried again", "error", err)
+		s.log.Error("a registration cannot be read; it is tried again", append(which, "error", err)...)
 		if !sleep(ctx, pause) {
 			return
 		}
@@ -71,7 +73,7 @@ func (s *Service) finish(ctx context.Context, j job) {
 		r.Status = Assigned
 	}
 	if err != nil {
-		log.Warn("registration failed", "error", err)
+		s.log.Warn("registration failed", append(which, "error", err)...)
 	}
 	r.TPMKey, r.Pending = r.Pending.TPMKey, nil
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 10*time.Second) {
@@ -80,17 +82,17 @@ func (s *Service) finish(ctx context.Context, j job) {
 			break
 		}
 		if code := causeway.CodeOf(err); code == CodePrecondition || code == CodeNotFound || ctx.Err() != nil {
-			log.Info("a registration was changed while it was assigned", "hub", r.Hub)
+			s.log.Info("a registration was changed while it was assigned", append(which, "hub", r.Hub)...)
 			return
 		}
 		// The device is on its hub; that this is written down must not fail for
 		// want of another attempt.
-		log.Error("the outcome of a registration cannot be stored; it is tried again", "error", err)
+		s.log.Error("the outcome of a registration cannot be stored; it is tried again", append(which, "error", err)...)
 		if !sleep(ctx, pause) {
 			return
 		}
 	}
-	log.Info("registration ended", "status", string(r.Status), "hub", r.Hub, "was", was, "substatus", string(r.Substatus), "code", r.Code)
+	s.log.Info("registration ended", append(which, "status", string(r.Status), "hub", r.Hub, "was", was, "substatus", string(r.Substatus), "code", r.Code)...)
 }
 
 // allocateAndPlace chooses a hub and puts the device there. What it decides is in
@@ -122,11 +124,14 @@ func (s *Service) allocateAndPlace(ctx context.Context, service string, r *Regis
 
 // admittedBy returns the enrollment that r came by.
 func (s *Service) admittedBy(ctx context.Context, t *tenant, r *Registration) (*Enrollment, error) {
-	id, group := r.ID, r.Group != ""
-	if group {
-		id = r.Group
+	if r.Group != "" {
+		for k := range t.groups {
+			if g := &t.groups[k]; strings.EqualFold(g.ID, r.Group) {
+				return &g.Enrollment, nil
+			}
+		}
 	}
-	e, err := s.enrollment(ctx, t.Name, group, id)
+	e, err := s.enrollment(ctx, t.Name, r.Group != "", cmp.Or(r.Group, r.ID))
 	if causeway.CodeOf(err) == CodeEnrollmentNotFound {
 		return nil, &failure{code: int(CodeEnrollmentNotFound), msg: "the enrollment was deleted while the device registered"}
 	}

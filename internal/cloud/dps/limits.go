@@ -22,7 +22,7 @@ const (
 	keyBytes           = 64 // of generated keys
 	leastKey, mostKey  = 16, 64
 	RetryAfter         = 2 * time.Second // between two questions of a device
-	OperationsAtOnce   = 64              // assignments under way at the same time
+	OperationsAtOnce   = 256             // assignments under way at the same time
 	MaxPending         = 50_000          // assignments that wait for one of those
 	AssignTimeout      = 60 * time.Second
 	NonceTTL           = 10 * time.Minute // a TPM may take so long to answer its challenge

@@ -188,14 +188,13 @@ func registrations(c *conn, where string, args ...any) (list []dps.Registration,
 // PutRegistration implements [dps.Store].
 func (s dpsStore) PutRegistration(ctx context.Context, service string, r dps.Registration, match string) error {
 	return exec(ctx, s.db, "PutRegistration", len(r.Payload)+len(r.Twin.Tags)+len(r.Twin.Desired), func(c *conn) error {
-		id := strings.ToLower(r.ID)
-		old, err := registrations(c, "service = ? AND id = ?", service, id)
+		id, etag := strings.ToLower(r.ID), ""
+		err := c.query("SELECT etag, document ->> '$.id' FROM dps_registrations WHERE service = ? AND id = ?", func(row row) error {
+			etag, r.ID = row.text(0), row.text(1)
+			return nil
+		}, service, id)
 		if err != nil {
 			return err
-		}
-		etag := ""
-		if len(old) > 0 {
-			etag, r.ID = old[0].ETag, old[0].ID
 		}
 		if err := mayReplace("registration", r.ID, etag, match); err != nil {
 			return err
