@@ -23,7 +23,11 @@ func NewCmdDPS(st *state.State) *cobra.Command {
 	cmd := family("dps", "Provision devices: services, enrollments, registrations")
 	cmd.Long = dpsLong
 	l := addDPSLogin(cmd, st)
-	cmd.AddCommand(newCmdDPSList(st, l), newCmdDPSShow(st, l), newCmdDPSSimulate(st, l.login))
+	cmd.AddCommand(
+		newCmdDPSCreate(st, l), newCmdDPSList(st, l), newCmdDPSShow(st, l), newCmdDPSUpdate(st, l), newCmdDPSDelete(st, l),
+		newCmdDPSConnectionString(st, l), newCmdDPSHub(st, l), newCmdDPSPolicy(st, l),
+		newCmdDPSSimulate(st, l.login),
+	)
 	return cmd
 }
 

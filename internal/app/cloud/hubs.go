@@ -253,10 +253,11 @@ func (h *hubs) purge(name string) error {
 }
 
 // hubDirectory is the directory as the administration sees it: deleting a hub
-// takes its events along.
+// takes its events along, and no device is provisioned to it any more.
 type hubDirectory struct {
 	*directory.Service
-	hubs *hubs
+	hubs   *hubs
+	unlink func(ctx context.Context) error
 }
 
 // Delete deletes a hub with everything it has.
@@ -266,6 +267,9 @@ func (d hubDirectory) Delete(ctx context.Context, name string) error {
 	}
 	if err := d.hubs.purge(name); err != nil {
 		return fmt.Errorf("remove events of hub %s: %w", name, err)
+	}
+	if err := d.unlink(ctx); err != nil {
+		return fmt.Errorf("hub %s is deleted, but still linked for provisioning: %w", name, err)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package cloud
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
 
 	"github.com/causeway-iot/causeway"
@@ -29,6 +30,10 @@ func (c *Cloud) openProvisioning(ctx context.Context, keyring secret.Sealer) (er
 		}},
 	})
 	if err != nil {
+		return err
+	}
+	// What a crash left between the deletion of a hub and that of its links.
+	if err := c.unlinkHubs(ctx); err != nil {
 		return err
 	}
 	for _, p := range c.cfg.Provisioning {
@@ -74,6 +79,50 @@ func (c *Cloud) makeProvisioning(ctx context.Context, p config.Provisioning) err
 		return nil
 	})
 	return err
+}
+
+// unlinkHubs removes the links to hubs of this cloud that are no more.
+func (c *Cloud) unlinkHubs(ctx context.Context) error {
+	n, err := c.provisioning.Unlink(ctx, func(l dps.Link) bool {
+		_, there := c.directory.ByHost(l.Host)
+		return l.ConnectionString == "" && !there
+	})
+	if n > 0 {
+		c.log.Info("hubs that are no more are not linked for provisioning any more", "links", n)
+	}
+	return err
+}
+
+// managedProvisioning is the provisioning services as the administration sees
+// them: their host names are in the server's certificate.
+type managedProvisioning struct {
+	*dps.Service
+	certs *certificates
+	log   *slog.Logger
+}
+
+// Create makes a service.
+func (m managedProvisioning) Create(ctx context.Context, name string, hosts []string) (dps.Instance, error) {
+	i, err := m.Service.Create(ctx, name, hosts)
+	m.cover(&i, err)
+	return i, err
+}
+
+// Change changes a service.
+func (m managedProvisioning) Change(ctx context.Context, name string, change func(*dps.Instance) error) (dps.Instance, error) {
+	i, err := m.Service.Change(ctx, name, change)
+	m.cover(&i, err)
+	return i, err
+}
+
+// cover follows a change that was made.
+func (m managedProvisioning) cover(i *dps.Instance, err error) {
+	if err != nil {
+		return
+	}
+	if err := m.certs.cover(i.Hosts); err != nil {
+		m.log.Error("the server certificate does not have the hosts of a provisioning service", "service", i.Name, obs.KeyError, err)
+	}
 }
 
 // links returns links to hubs of this cloud, to all when none is named.

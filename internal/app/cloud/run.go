@@ -188,8 +188,8 @@ func (c *Cloud) announce(ctx context.Context) error {
 
 func (c *Cloud) adminHead() *admin.Server {
 	return &admin.Server{
-		Directory: hubDirectory{c.directory, c.hubs}, Registry: c.registry, Health: c.health, Gatherer: c.reg,
-		HubLog: c.hubLog, SignBlob: c.signBlob, Provisioning: c.provisioning,
+		Directory: hubDirectory{c.directory, c.hubs, c.unlinkHubs}, Registry: c.registry, Health: c.health, Gatherer: c.reg,
+		HubLog: c.hubLog, SignBlob: c.signBlob, Provisioning: managedProvisioning{c.provisioning, c.certs, c.log},
 		Limiter: func(hub string) *quota.Limiter {
 			h, ok := c.set.ByName(hub)
 			if !ok {

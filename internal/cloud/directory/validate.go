@@ -55,7 +55,7 @@ func (h *Hub) validate(op string) error {
 	}
 	seen := map[string]bool{}
 	for _, host := range h.Hosts {
-		if !hostName(host) {
+		if !ValidHost(host) {
 			return invalid(op, "the host name %q of hub %q is not allowed: use a DNS name or an IP address, without a port", host, h.Name)
 		}
 		if seen[host] {
@@ -179,8 +179,8 @@ func label(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-') })
 }
 
-// hostName reports whether s is a DNS name in lower case or an IP address.
-func hostName(s string) bool {
+// ValidHost reports whether s is a DNS name in lower case or an IP address.
+func ValidHost(s string) bool {
 	if _, err := netip.ParseAddr(s); err == nil {
 		return true
 	}

@@ -178,9 +178,9 @@ func (s *Service) place(ctx context.Context, t *tenant, e *Enrollment, r *Regist
 func (s *Service) move(ctx context.Context, t *tenant, e *Enrollment, r *Registration, c choice, d Device, to Target, given bool) error {
 	var old Device
 	var there bool
-	from, err := s.oldTarget(t, r.Hub)
-	if err != nil {
-		s.log.Warn("a device moves from a hub that cannot be reached; its identity there stays", "service", t.Name, "registration", r.ID, "hub", r.Hub, "error", err)
+	from, lost := s.oldTarget(t, r.Hub)
+	if lost != nil {
+		s.log.Warn("a device moves from a hub that cannot be reached; its identity there stays", "service", t.Name, "registration", r.ID, "hub", r.Hub, "error", lost)
 	} else if err := s.retry(ctx, r.Hub, func() (err error) {
 		old, there, err = from.Get(ctx, r.DeviceID)
 		return err
@@ -192,7 +192,7 @@ func (s *Service) move(ctx context.Context, t *tenant, e *Enrollment, r *Registr
 		d.Tags, d.Desired, d.Reported = old.Tags, old.Desired, old.Reported
 	}
 	switch {
-	case e.Migrate && !given:
+	case e.Migrate && !given && lost == nil:
 		substatus = DataMigrated
 	case c.link.Host == r.FirstHub:
 		substatus = BackToInitial

@@ -14,6 +14,11 @@ const (
 	MaxBulk            = 10  // enrollments of one bulk operation
 	MaxHubs            = 50  // linked to one service
 	MaxWeight          = 1000
+	MaxRegion          = 64
+	MaxServices        = 100
+	MaxHosts           = 64 // names of one service
+	MaxPolicies        = 64 // of one service
+	MaxPolicyName      = 64
 	MaxURL             = 2048
 	MaxPage            = 1000
 	DefaultPage        = 100

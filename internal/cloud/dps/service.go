@@ -13,6 +13,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode"
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/cloud/registry"
@@ -180,10 +181,14 @@ func (s *Service) Create(ctx context.Context, name string, hosts []string) (Inst
 	if now.byName[name] != nil {
 		return Instance{}, causeway.Errorf(CodeConflict, "dps.Create", "there is a provisioning service %q already", name)
 	}
-	for _, h := range i.Hosts {
-		if t := now.byHost[h]; t != nil {
-			return Instance{}, causeway.Errorf(CodeConflict, "dps.Create", "the host name %q belongs to the provisioning service %q", h, t.Name)
-		}
+	if len(now.instances) >= MaxServices {
+		return Instance{}, causeway.Errorf(CodeTooMany, "dps.Create", "there are %d provisioning services, the most there may be: delete one first", len(now.instances))
+	}
+	for now.byScope[fold(i.IDScope)] != nil {
+		i.IDScope = newScope()
+	}
+	if err := i.check(now); err != nil {
+		return Instance{}, err
 	}
 	return i, s.put(ctx, i)
 }
@@ -193,7 +198,8 @@ func (s *Service) Create(ctx context.Context, name string, hosts []string) (Inst
 func (s *Service) Change(ctx context.Context, name string, change func(*Instance) error) (Instance, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t := s.current.Load().byName[name]
+	now := s.current.Load()
+	t := now.byName[name]
 	if t == nil {
 		return Instance{}, noService(name)
 	}
@@ -204,7 +210,7 @@ func (s *Service) Change(ctx context.Context, name string, change func(*Instance
 		return Instance{}, err
 	}
 	i.Name, i.IDScope, i.Created = t.Name, t.IDScope, t.Created
-	if err := i.check(); err != nil {
+	if err := i.check(now); err != nil {
 		return Instance{}, err
 	}
 	return i, s.put(ctx, i)
@@ -236,8 +242,8 @@ func (s *Service) put(ctx context.Context, i Instance) error {
 	return s.reload(ctx)
 }
 
-// check checks a service that is to be stored.
-func (i *Instance) check() error {
+// check checks a service that is to be stored beside those there are now.
+func (i *Instance) check(now *snapshot) error {
 	switch {
 	case len(i.Hosts) == 0:
 		return invalid("a provisioning service needs a host name")
@@ -251,6 +257,12 @@ func (i *Instance) check() error {
 	default:
 		return invalid("allocationPolicy %q is none of hashed, geoLatency and static", clip(string(i.Allocation)))
 	}
+	if err := i.checkHosts(now); err != nil {
+		return err
+	}
+	if err := i.checkPolicies(); err != nil {
+		return err
+	}
 	seen := map[string]bool{}
 	for k := range i.Links {
 		l := &i.Links[k]
@@ -259,12 +271,14 @@ func (i *Instance) check() error {
 			l.Weight = 1
 		}
 		switch {
-		case l.Host == "" || len(l.Host) > 253 || strings.ContainsAny(l.Host, "/ \t\r\n"):
+		case !validHost(l.Host):
 			return invalid("%q is no host name of a hub", clip(l.Host))
 		case seen[l.Host]:
 			return invalid("the hub %q is linked twice", l.Host)
 		case l.Weight < 1 || l.Weight > MaxWeight:
 			return invalid("the weight %d of hub %q is not within 1 and %d", l.Weight, l.Host, MaxWeight)
+		case len(l.Region) > MaxRegion || strings.ContainsFunc(l.Region, unicode.IsControl):
+			return invalid("the region of hub %q is no name of at most %d characters", l.Host, MaxRegion)
 		}
 		seen[l.Host] = true
 	}

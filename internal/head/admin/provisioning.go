@@ -2,12 +2,9 @@ package admin
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -19,6 +16,9 @@ import (
 type Provisioning interface {
 	Instances() []dps.Instance
 	Instance(name string) (dps.Instance, bool)
+	Create(ctx context.Context, name string, hosts []string) (dps.Instance, error)
+	Change(ctx context.Context, name string, change func(*dps.Instance) error) (dps.Instance, error)
+	Delete(ctx context.Context, name string) error
 }
 
 // ServicePath is the parameter of every operation about one provisioning service.
@@ -28,97 +28,19 @@ type ServicePath struct {
 
 func (p ServicePath) name() string { return strings.ToLower(p.Service) }
 
-// serviceBody is what is shown of a provisioning service. It holds no secrets.
-type serviceBody struct {
-	Name       string                   `json:"name" doc:"Unique name"`
-	IDScope    string                   `json:"idScope" doc:"What devices name it by"`
-	Hosts      []string                 `json:"hosts" nullable:"false" doc:"Host names of its service API, the canonical one first"`
-	Allocation string                   `json:"allocationPolicy" enum:"hashed,geoLatency,static" doc:"How a hub is chosen for enrollments that do not say"`
-	Hubs       []linkBody               `json:"hubs" nullable:"false" doc:"Linked hubs, in the order in which a static allocation looks at them"`
-	Policies   []provisioningPolicyBody `json:"policies" nullable:"false" doc:"Shared access policies, without their keys"`
-	Created    time.Time                `json:"created" doc:"When it was created"`
-	ETag       string                   `json:"etag" doc:"Changes when any of this does"`
+// ChangedPath is the parameters of operations that change a provisioning service.
+type ChangedPath struct {
+	ServicePath
+	IfMatch string `header:"If-Match" maxLength:"64" doc:"Do it only if the etag of the service still is this"`
 }
 
-// linkBody is a hub that devices may be assigned to.
-type linkBody struct {
-	Host     string `json:"host" doc:"Host name of the hub, as devices get it"`
-	Hub      string `json:"hub,omitempty" doc:"Name of the hub, if it is one of this cloud"`
-	Weight   int    `json:"weight" doc:"Share of it in hashed allocations, 1 to 1000"`
-	Region   string `json:"region,omitempty" doc:"Where it is, for the allocation by latency"`
-	Excluded bool   `json:"excluded,omitempty" doc:"Whether only enrollments that name it get it"`
-}
-
-// provisioningPolicyBody shows a shared access policy, with keys when they were
-// asked for.
-type provisioningPolicyBody struct {
-	Name             string   `json:"name"`
-	Rights           []string `json:"rights" nullable:"false" doc:"ServiceConfig, EnrollmentRead, EnrollmentWrite, RegistrationStatusRead, RegistrationStatusWrite"`
-	PrimaryKey       string   `json:"primaryKey,omitempty" doc:"Base64"`
-	SecondaryKey     string   `json:"secondaryKey,omitempty" doc:"Base64"`
-	ConnectionString string   `json:"connectionString,omitempty" doc:"With the primary key"`
-}
-
-func (s *Server) newService(i *dps.Instance) serviceBody {
-	b := serviceBody{
-		Name: i.Name, IDScope: i.IDScope, Hosts: append([]string{}, i.Hosts...), Allocation: string(i.Allocation), Created: i.Created.UTC(),
-		Hubs: make([]linkBody, 0, len(i.Links)), Policies: make([]provisioningPolicyBody, 0, len(i.Policies)), ETag: serviceETag(i),
+// check compares the condition with the service as it is now.
+func (p *ChangedPath) check(i *dps.Instance) error {
+	etag := strings.Trim(strings.TrimPrefix(p.IfMatch, "W/"), `"`)
+	if etag == "" || etag == "*" || etag == serviceETag(i) {
+		return nil
 	}
-	for _, l := range i.Links {
-		b.Hubs = append(b.Hubs, s.newLink(l))
-	}
-	for _, p := range i.Policies {
-		b.Policies = append(b.Policies, newProvisioningPolicy(i, p, false))
-	}
-	return b
-}
-
-func (s *Server) newLink(l dps.Link) linkBody {
-	b := linkBody{Host: l.Host, Weight: max(1, l.Weight), Region: l.Region, Excluded: l.Excluded}
-	if l.ConnectionString == "" {
-		if h, ok := s.Directory.ByHost(l.Host); ok {
-			b.Hub = h.Name
-		}
-	}
-	return b
-}
-
-func newProvisioningPolicy(i *dps.Instance, p dps.AccessPolicy, keys bool) provisioningPolicyBody {
-	b := provisioningPolicyBody{Name: p.Name, Rights: strings.Split(p.Rights.String(), ", ")}
-	if keys {
-		b.PrimaryKey, b.SecondaryKey = string(p.Primary), string(p.Secondary)
-		b.ConnectionString, _ = i.ConnectionString(p.Name)
-	}
-	return b
-}
-
-// serviceETag is a hash of all of a service but its secrets and certificates,
-// which have etags of their own: it need not be stored, and two that look the
-// same are.
-func serviceETag(i *dps.Instance) string {
-	type policy struct {
-		Name   string
-		Rights dps.Rights
-	}
-	seen := struct {
-		Hosts      []string
-		Allocation dps.Policy
-		Links      []dps.Link
-		Policies   []policy
-	}{Hosts: i.Hosts, Allocation: i.Allocation}
-	for _, l := range i.Links {
-		l.ConnectionString = ""
-		seen.Links = append(seen.Links, l)
-	}
-	for _, p := range i.Policies {
-		seen.Policies = append(seen.Policies, policy{p.Name, p.Rights})
-	}
-	b, err := json.Marshal(seen)
-	if err != nil {
-		panic(err) // plain texts and numbers
-	}
-	sum := sha256.Sum256(b)
-	return base64.RawURLEncoding.EncodeToString(sum[:12])
+	return causeway.Errorf(dps.CodePrecondition, "admin.provisioning", "the provisioning service %q has changed since it was read; read it again", i.Name)
 }
 
 type serviceOutput struct {
@@ -132,12 +54,46 @@ type servicesOutput struct {
 	}
 }
 
+type createServiceInput struct {
+	Body struct {
+		Name       string   `json:"name" minLength:"1" maxLength:"128" doc:"Unique name: letters, digits and characters of . _ -"`
+		Hosts      []string `json:"hosts,omitempty" nullable:"false" maxItems:"64" doc:"Host names of its service API, the canonical one first; without any, its name"`
+		Allocation string   `json:"allocationPolicy,omitempty" enum:"hashed,geoLatency,static" doc:"How a hub is chosen for enrollments that do not say; hashed without it"`
+		Hubs       []string `json:"hubs,omitempty" nullable:"false" maxItems:"50" doc:"Names or host names of hubs of this cloud to link"`
+	}
+}
+
+type changeServiceInput struct {
+	ChangedPath
+	Body struct {
+		Hosts      []string `json:"hosts,omitempty" nullable:"false" maxItems:"64" doc:"All its host names, the canonical one first; they stay without it"`
+		Allocation string   `json:"allocationPolicy,omitempty" enum:"hashed,geoLatency,static" doc:"It stays without it"`
+	}
+}
+
 func (s *Server) addProvisioning(api huma.API) {
 	huma.Register(api, operation("listProvisioningServices", http.MethodGet, "/provisioning", "provisioning", "List the provisioning services", 0), s.listServices)
+
+	create := operation("createProvisioningService", http.MethodPost, "/provisioning", "provisioning", "Create a provisioning service with an id scope and an owner policy", 0)
+	create.DefaultStatus = http.StatusCreated
+	create.Errors = append(create.Errors, http.StatusBadRequest, http.StatusForbidden, http.StatusNotFound, http.StatusConflict, http.StatusUnprocessableEntity)
+	huma.Register(api, create, s.createService)
 
 	get := operation("getProvisioningService", http.MethodGet, "/provisioning/{service}", "provisioning", "Show a provisioning service", 0)
 	get.Errors = append(get.Errors, http.StatusNotFound)
 	huma.Register(api, get, s.getService)
+
+	change := operation("changeProvisioningService", http.MethodPatch, "/provisioning/{service}", "provisioning", "Change the host names or the allocation of a provisioning service", 0)
+	change.Errors = append(change.Errors, http.StatusBadRequest, http.StatusNotFound, http.StatusConflict, http.StatusPreconditionFailed, http.StatusUnprocessableEntity)
+	huma.Register(api, change, s.changeService)
+
+	del := operation("deleteProvisioningService", http.MethodDelete, "/provisioning/{service}", "provisioning", "Delete a provisioning service with its enrollments and registrations; devices stay on their hubs", 0)
+	del.DefaultStatus = http.StatusNoContent
+	del.Errors = append(del.Errors, http.StatusNotFound)
+	huma.Register(api, del, s.deleteService)
+
+	s.addProvisioningPolicies(api)
+	s.addLinks(api)
 }
 
 func (s *Server) listServices(context.Context, *struct{}) (*servicesOutput, error) {
@@ -152,12 +108,75 @@ func (s *Server) listServices(context.Context, *struct{}) (*servicesOutput, erro
 	return out, nil
 }
 
+func (s *Server) createService(ctx context.Context, in *createServiceInput) (*serviceOutput, error) {
+	if s.Provisioning == nil {
+		return nil, s.problem(ctx, causeway.Errorf(causeway.GenericNotFound, "admin.provisioning", "this server has no provisioning"))
+	}
+	var links []dps.Link
+	for _, name := range in.Body.Hubs {
+		host, err := s.hostOf(name)
+		if err != nil {
+			return nil, s.problem(ctx, err)
+		}
+		if !slices.ContainsFunc(links, func(l dps.Link) bool { return l.Host == host }) {
+			links = append(links, dps.Link{Host: host})
+		}
+	}
+	i, err := s.Provisioning.Create(ctx, in.Body.Name, in.Body.Hosts)
+	if err == nil && (len(links) > 0 || in.Body.Allocation != "") {
+		i, err = s.Provisioning.Change(ctx, i.Name, func(i *dps.Instance) error {
+			i.Links = links
+			if in.Body.Allocation != "" {
+				i.Allocation = dps.Policy(in.Body.Allocation)
+			}
+			return nil
+		})
+	}
+	if err != nil {
+		return nil, s.problem(ctx, err)
+	}
+	s.Log.InfoContext(ctx, "provisioning service created", "service", i.Name, "scope", i.IDScope, "hosts", i.Hosts, "hubs", len(links))
+	return s.serviceOutput(&i), nil
+}
+
 func (s *Server) getService(ctx context.Context, in *ServicePath) (*serviceOutput, error) {
 	i, err := s.service(in.name())
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
 	return s.serviceOutput(&i), nil
+}
+
+func (s *Server) changeService(ctx context.Context, in *changeServiceInput) (*serviceOutput, error) {
+	i, err := s.change(ctx, &in.ChangedPath, func(i *dps.Instance) error {
+		if in.Body.Hosts != nil {
+			i.Hosts = nil
+			for _, h := range in.Body.Hosts {
+				i.Hosts = append(i.Hosts, strings.ToLower(h))
+			}
+		}
+		if in.Body.Allocation != "" {
+			i.Allocation = dps.Policy(in.Body.Allocation)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, s.problem(ctx, err)
+	}
+	s.Log.InfoContext(ctx, "provisioning service changed", "service", i.Name, "hosts", i.Hosts, "allocation", string(i.Allocation))
+	return s.serviceOutput(&i), nil
+}
+
+func (s *Server) deleteService(ctx context.Context, in *ServicePath) (*struct{}, error) {
+	i, err := s.service(in.name())
+	if err == nil {
+		err = s.Provisioning.Delete(ctx, i.Name)
+	}
+	if err != nil {
+		return nil, s.problem(ctx, err)
+	}
+	s.Log.InfoContext(ctx, "provisioning service deleted", "service", i.Name)
+	return nil, nil
 }
 
 func (s *Server) serviceOutput(i *dps.Instance) *serviceOutput {
@@ -174,4 +193,18 @@ func (s *Server) service(name string) (dps.Instance, error) {
 		}
 	}
 	return dps.Instance{}, causeway.Errorf(dps.CodeNotFound, "admin.provisioning", "there is no provisioning service %q", name)
+}
+
+// change changes a service if the request's condition holds.
+func (s *Server) change(ctx context.Context, in *ChangedPath, f func(*dps.Instance) error) (dps.Instance, error) {
+	i, err := s.service(in.name())
+	if err != nil {
+		return i, err
+	}
+	return s.Provisioning.Change(ctx, i.Name, func(i *dps.Instance) error {
+		if err := in.check(i); err != nil {
+			return err
+		}
+		return f(i)
+	})
 }

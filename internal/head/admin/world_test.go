@@ -132,9 +132,23 @@ type answer struct {
 // do asks as whoever authorization says; "" is nobody, "admin" the administrator.
 func (w *world) do(method, path, body, authorization string) answer {
 	w.t.Helper()
+	return w.ask(method, path, body, authorization, "")
+}
+
+// doIf asks as the administrator, on a condition.
+func (w *world) doIf(method, path, body, match string) answer {
+	w.t.Helper()
+	return w.ask(method, path, body, "admin", match)
+}
+
+func (w *world) ask(method, path, body, authorization, match string) answer {
+	w.t.Helper()
 	r := httptest.NewRequest(method, path, strings.NewReader(body))
 	if body != "" {
 		r.Header.Set("Content-Type", "application/json")
+	}
+	if match != "" {
+		r.Header.Set("If-Match", match)
 	}
 	switch authorization {
 	case "":
