@@ -104,12 +104,13 @@ func (w *world) Write(p []byte) (int, error) {
 	return w.log.Write(p)
 }
 
-// newWorld starts a server on data, on ports that stay the same over restarts.
-func newWorld(t *testing.T, data string) *world {
+// newWorld starts a server on data, on ports that stay the same over restarts,
+// with more arguments if there are some.
+func newWorld(t *testing.T, data string, args ...string) *world {
 	t.Helper()
 	w := &world{log: new(bytes.Buffer)}
 	w.Server = &process.Server{
-		Binary: binary(t), Data: data, Output: w,
+		Binary: binary(t), Data: data, Output: w, Args: args,
 		Env: []string{
 			fmt.Sprintf("CAUSEWAY_LISTEN_HTTPS=127.0.0.1:%d", freePort(t)),
 			fmt.Sprintf("CAUSEWAY_LISTEN_MQTT=127.0.0.1:%d", freePort(t)),
