@@ -75,7 +75,7 @@ func (s *Service) finish(ctx context.Context, j job) {
 	if err != nil {
 		s.log.Warn("registration failed", append(which, "error", err)...)
 	}
-	r.TPMKey, r.Pending = r.Pending.TPMKey, nil
+	r.TPMKey, r.Issued, r.Pending = r.Pending.TPMKey, r.Pending.Issued, nil
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 10*time.Second) {
 		err := s.putRegistration(ctx, j.service, &r, match)
 		if err == nil {
@@ -144,7 +144,7 @@ func (s *Service) admittedBy(ctx context.Context, t *tenant, r *Registration) (*
 // place puts the device on the chosen hub, and takes it from the one it had.
 func (s *Service) place(ctx context.Context, t *tenant, e *Enrollment, r *Registration, c choice) error {
 	d := Device{
-		ID: r.ID, Edge: e.Edge, Keys: r.Pending.Keys, Thumbprint: r.Pending.Thumbprint,
+		ID: r.ID, Edge: e.Edge, Keys: r.Pending.Keys, Thumbprint: r.Pending.Thumbprint, SecondThumbprint: r.Pending.SecondThumbprint,
 		Tags: e.InitialTwin.Tags, Desired: e.InitialTwin.Desired,
 	}
 	if e.DeviceID != "" {

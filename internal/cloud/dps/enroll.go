@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/internal/core/attestation"
 )
 
 // PutEnrollment creates an enrollment or replaces the one of its id. Match is the
@@ -196,8 +197,8 @@ func maySign(der []byte) error {
 	if err != nil {
 		return invalid("attestation.x509.signingCertificates: %v", err)
 	}
-	if !c.BasicConstraintsValid || !c.IsCA {
-		return invalid("attestation.x509.signingCertificates: the certificate %q may not sign others (it is no CA); give the one that has signed those of the devices", clip(c.Subject.String()))
+	if err := attestation.CheckAuthority(c); err != nil {
+		return invalid("attestation.x509.signingCertificates: the certificate %q: %v", clip(c.Subject.String()), err)
 	}
 	return nil
 }

@@ -130,6 +130,7 @@ type Registration struct {
 	Payload   json.RawMessage // of a custom allocation
 	Operation string          // the last one
 	TPMKey    []byte          // activation blob of the key that it has on its hub
+	Issued    [][]byte        // DER: the certificate that was issued to it last, and those above it
 	Twin      InitialTwin     // given at the last allocation by a webhook
 
 	// What an operation that is under way goes on from after a restart.
@@ -141,10 +142,13 @@ type Registration struct {
 
 // Pending is what a device brought along when it registered.
 type Pending struct {
-	Payload     json.RawMessage
-	Thumbprint  string // SHA-256 of its certificate, hexadecimal
-	Certificate []byte // DER
-	Keys        attestation.Keys
+	Payload    json.RawMessage
+	Thumbprint string // SHA-256 of the certificate that its hub will know it by, hexadecimal
+	// SecondThumbprint is of the certificate that it had before.
+	SecondThumbprint string
+	Issued           [][]byte // that it gets, with those above it
+	Certificate      []byte   // DER
+	Keys             attestation.Keys
 	// TPMKey is the activation blob of the key that the device will have on its
 	// hub, which is in Keys.
 	TPMKey []byte

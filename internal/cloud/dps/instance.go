@@ -67,6 +67,8 @@ type Instance struct {
 	Allocation  Policy // of enrollments that have none
 	Links       []Link
 	Authorities []Authority
+	Issuers     []Issuer           // of certificates for devices, the newest last
+	Credentials []CredentialPolicy // that say which are issued
 	Created     time.Time
 }
 
@@ -83,14 +85,23 @@ type Link struct {
 }
 
 // Authority is a certificate that signs those of devices. Only verified ones
-// count.
+// count, and only as long as they are valid.
 type Authority struct {
 	Name             string
 	DER              []byte
 	Verified         bool
 	Code             string // of the proof of possession under way, or ""
+	List             RevocationList
 	ETag             string
 	Created, Updated time.Time
+}
+
+// RevocationList is what is known of the revocation list of an authority; its
+// entries are kept as [Revocation]s.
+type RevocationList struct {
+	Issued  time.Time // when the authority issued it; zero for none
+	Next    time.Time // when it promised the next one; may be zero
+	Entries int
 }
 
 // Certificate parses the authority's certificate.

@@ -34,4 +34,15 @@ const (
 	noncesEach         = 3                // outstanding challenges of one registration
 	maxNonces          = 10_000           // of all
 	verificationLength = 24               // bytes of randomness in a verification code
+
+	MaxRevocations        = 100_000   // of one service; they are kept in memory
+	MaxRevocationList     = 4 << 20   // bytes of a revocation list that is uploaded
+	MaxReason             = 256       // bytes of the reason of a revocation
+	MaxCredentialPolicies = 50        // of one service
+	MaxIssued             = 20        // certificates on record for one device; the oldest make room
+	MinLifetime           = time.Hour // of issued certificates
+	MaxLifetime           = 2 * 366 * day
+	issuerLife            = 5 * 366 * day // of an authority that issues them
+	HubTimeout            = 10 * time.Second
+	sweepEvery            = time.Hour // issued certificates that have ended are taken from hubs
 )

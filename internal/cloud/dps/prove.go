@@ -33,6 +33,7 @@ type proof struct {
 	leaf        *x509.Certificate // its certificate, or nil
 	nonce       []byte            // that its TPM signed with, or nil
 	blocked     bool              // its own enrollment is disabled, whatever its group says
+	issued      bool              // leaf is one that this service has issued to it
 }
 
 // find returns the service of a registration, when its ids make sense.
@@ -71,14 +72,23 @@ func (s *Service) prove(ctx context.Context, t *tenant, r *causeway.Registration
 		if gerr == nil {
 			return group, nil
 		}
-		err = gerr
+		return s.proveIssued(ctx, t, nil, r, now, gerr)
 	case own.Disabled && gerr == nil:
 		// An enrollment that is there to block one device of a group need not
 		// know its keys.
 		group.blocked = true
 		return group, nil
 	}
-	return proof{}, unauthorized(fmt.Errorf("%s: %w", r.ID, err))
+	return s.proveIssued(ctx, t, &own, r, now, err)
+}
+
+// refuse answers a device that has not proved who it is. That somebody uses a
+// certificate that was revoked is for an operator to know.
+func (s *Service) refuse(t *tenant, r *causeway.Registration, cause error) error {
+	if errors.Is(cause, attestation.ErrRevoked) {
+		s.log.Warn("a device was refused that has a revoked certificate", "service", t.Name, "registration", r.ID, "remote", r.Credential.RemoteAddr, "error", cause)
+	}
+	return unauthorized(fmt.Errorf("%s: %w", r.ID, cause))
 }
 
 // proveOwn checks what a device that has an enrollment of its own gives.
@@ -92,10 +102,10 @@ func (s *Service) proveOwn(t *tenant, e *Enrollment, r *causeway.Registration, n
 		p.leaf = chain[0]
 		certs := t.signing(e)
 		if e.Attestation.PrimaryAuthority != "" {
-			_, err := attestation.Issued(now, chain, r.ID, certs...)
+			_, err := attestation.Issued(now, chain, r.ID, s.revoked(t.Name), certs...)
 			return p, err
 		}
-		return p, attestation.Leaf(now, chain, r.ID, certs...)
+		return p, attestation.Leaf(now, chain, r.ID, s.revoked(t.Name), certs...)
 	}
 	token, err := readToken(t, r, now)
 	if err != nil {
@@ -126,9 +136,11 @@ func (s *Service) proveGroup(t *tenant, r *causeway.Registration, now time.Time)
 			if g.Attestation.Kind != X509 {
 				continue
 			}
-			distance, err := attestation.Issued(now, chain, r.ID, g.signing...)
+			distance, err := attestation.Issued(now, chain, r.ID, s.revoked(t.Name), g.signing...)
 			if err != nil {
-				last = err
+				if !errors.Is(err, attestation.ErrIssuer) || errors.Is(last, errNoEnrollment) {
+					last = err
+				}
 			} else if distance < nearest {
 				nearest, best = distance, proof{Enrollment: &g.Enrollment, leaf: chain[0], blocked: g.Disabled}
 			}

@@ -52,6 +52,11 @@ func (s *Service) Register(ctx context.Context, r causeway.Registration) (causew
 	if p.nonce != nil && s.nonces.used(t.Name+"/"+fold(r.ID), p.nonce) {
 		return causeway.Operation{}, unauthorized(fmt.Errorf("%s: %w", r.ID, errUsedNonce)) // replayed
 	}
+	if len(r.CSR) > 0 && knowsCSR(r.Credential.APIVersion) && !p.blocked {
+		if err := s.issueFor(ctx, t, &p, &r, &reg, pending, now); err != nil {
+			return causeway.Operation{}, err
+		}
+	}
 	if !p.blocked {
 		if !s.queue.reserve() {
 			return causeway.Operation{}, causeway.Errorf(CodeThrottled, "dps", "%d registrations are waiting; try again in a while", MaxPending)
@@ -134,7 +139,7 @@ func (r *Registration) operation() causeway.Operation {
 	case Assigning:
 		op.RetryAfter = RetryAfter
 	case Assigned:
-		op.Hub, op.Device, op.AuthenticationKey = r.Hub, r.DeviceID, r.TPMKey
+		op.Hub, op.Device, op.AuthenticationKey, op.Certificates = r.Hub, r.DeviceID, r.TPMKey, r.Issued
 	}
 	return op
 }
@@ -146,7 +151,7 @@ func (s *Service) pending(p *proof, r *causeway.Registration, now time.Time) (*P
 		sum := sha256.Sum256(p.leaf.Raw)
 		n.Thumbprint, n.Certificate = hex.EncodeToString(sum[:]), p.leaf.Raw
 	}
-	if p.Attestation.Kind != TPM || p.blocked {
+	if p.Attestation.Kind != TPM || p.blocked || p.issued {
 		return n, nil
 	}
 	ek, srk, err := tpmKeys(p.Enrollment, r)

@@ -135,7 +135,8 @@ func (q *queue) run() {
 }
 
 // Run assigns devices until ctx ends: first those whose operations a stop has
-// interrupted. What is under way then is finished after the next start.
+// interrupted. What is under way then is finished after the next start. It also
+// warns of certificates that end.
 func (s *Service) Run(ctx context.Context) error {
 	s.queue.start(func(j job) { s.assign(ctx, j) })
 	defer s.queue.stop()
@@ -144,7 +145,7 @@ func (s *Service) Run(ctx context.Context) error {
 			return fmt.Errorf("resume registrations of %s: %w", i.Name, err)
 		}
 	}
-	<-ctx.Done()
+	s.watch(ctx)
 	return nil
 }
 

@@ -1,6 +1,8 @@
 package dps
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"slices"
 
@@ -38,6 +40,18 @@ func (i *Instance) turn(t turn) error {
 			return err
 		}
 	}
+	for k := range i.Issuers {
+		x := &i.Issuers[k]
+		if len(x.Chain) == 0 {
+			continue
+		}
+		// By the certificate: a key opens in the place of its own alone.
+		sum := sha256.Sum256(x.Chain[0])
+		bind := "dps/" + i.Name + "/issuer/" + hex.EncodeToString(sum[:])
+		if err := all(t, bind, map[string]*causeway.Secret{"key": &x.Key, "root key": &x.RootKey}); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -45,7 +59,7 @@ func (s *Service) openInstance(i *Instance) error { return i.turn(s.sealer.Open)
 
 // sealInstance returns a copy of i that a store may keep.
 func (s *Service) sealInstance(i Instance) (Instance, error) {
-	i.Policies, i.Links = slices.Clone(i.Policies), slices.Clone(i.Links)
+	i.Policies, i.Links, i.Issuers = slices.Clone(i.Policies), slices.Clone(i.Links), slices.Clone(i.Issuers)
 	return i, i.turn(s.sealer.Seal)
 }
 

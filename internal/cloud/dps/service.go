@@ -18,6 +18,7 @@ import (
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/cloud/registry"
 	"github.com/causeway-iot/causeway/internal/core/keyed"
+	"github.com/causeway-iot/causeway/internal/core/pki"
 	"github.com/causeway-iot/causeway/internal/core/secret"
 )
 
@@ -39,12 +40,15 @@ type Service struct {
 	log     *slog.Logger
 
 	current atomic.Pointer[snapshot]
-	mu      sync.Mutex          // held by changes of services and of groups
-	locks   keyed.Locks[string] // of registrations and enrollments
-	nonces  nonces
-	decoy   Enrollment // that is checked where there is none
-	queue   queue
-	claims  claims
+	mu      sync.Mutex // held by changes of services and of groups
+	// Held by changes of what is revoked; taken before mu.
+	revoking    sync.Mutex
+	revocations revocations
+	locks       keyed.Locks[string] // of registrations and enrollments
+	nonces      nonces
+	decoy       Enrollment // that is checked where there is none
+	queue       queue
+	claims      claims
 }
 
 // snapshot is the services and the groups that devices are tried against. It
@@ -59,7 +63,9 @@ type snapshot struct {
 // tenant is one service with its groups.
 type tenant struct {
 	Instance
-	groups []group
+	groups  []group
+	ca      *pki.CA             // that issues certificates, or nil
+	anchors []*x509.Certificate // that issued certificates lead to
 }
 
 // group is an enrollment group with its certificates parsed.
@@ -84,6 +90,11 @@ func New(ctx context.Context, o Options) (*Service, error) {
 	if err := s.reload(ctx); err != nil {
 		return nil, fmt.Errorf("load provisioning services: %w", err)
 	}
+	for _, i := range s.Instances() {
+		if err := s.loadRevocations(ctx, i.Name); err != nil {
+			return nil, err
+		}
+	}
 	return s, nil
 }
 
@@ -99,6 +110,13 @@ func (s *Service) reload(ctx context.Context) error {
 			return fmt.Errorf("service %s: %w", list[k].Name, err)
 		}
 		t := &tenant{Instance: list[k]}
+		for j := range t.Issuers {
+			ca, _, err := t.Issuers[j].open()
+			if err != nil {
+				return fmt.Errorf("issuer of service %s: %w", t.Name, err)
+			}
+			t.ca, t.anchors = ca, append(t.anchors, ca.Certificate())
+		}
 		groups, err := s.store.Enrollments(ctx, t.Name, true, "", MaxGroups)
 		if err != nil {
 			return fmt.Errorf("groups of service %s: %w", t.Name, err)
@@ -206,6 +224,7 @@ func (s *Service) Change(ctx context.Context, name string, change func(*Instance
 	i := t.Instance
 	i.Hosts, i.Policies = slices.Clone(i.Hosts), slices.Clone(i.Policies)
 	i.Links, i.Authorities = slices.Clone(i.Links), slices.Clone(i.Authorities)
+	i.Issuers, i.Credentials = slices.Clone(i.Issuers), slices.Clone(i.Credentials)
 	if err := change(&i); err != nil {
 		return Instance{}, err
 	}
@@ -227,6 +246,7 @@ func (s *Service) Delete(ctx context.Context, name string) error {
 	if err := s.store.DeleteInstance(ctx, name); err != nil {
 		return fmt.Errorf("delete provisioning service %s: %w", name, err)
 	}
+	s.revocations.set(name, nil)
 	return s.reload(ctx)
 }
 

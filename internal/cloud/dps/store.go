@@ -13,6 +13,8 @@ import "context"
 // side keeps memory that the other may change. An etag that is given as match must
 // be the stored one; "" is for a record that must not exist, "*" for any or none.
 type Store interface {
+	CertificateStore
+
 	// Instances returns all services in the order of their names.
 	Instances(ctx context.Context) ([]Instance, error)
 	// PutInstance creates or replaces a service.

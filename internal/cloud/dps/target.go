@@ -30,9 +30,10 @@ type Target interface {
 type Device struct {
 	ID   string
 	Edge bool
-	// One of both: keys, or the SHA-256 thumbprint of a certificate.
-	Keys       attestation.Keys
-	Thumbprint string
+	// One of both: keys, or the SHA-256 thumbprint of a certificate, and of another
+	// one that counts as well, if any.
+	Keys                         attestation.Keys
+	Thumbprint, SecondThumbprint string
 	// Documents of the twin, JSON objects or nil.
 	Tags, Desired, Reported json.RawMessage
 }

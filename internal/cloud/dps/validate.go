@@ -71,8 +71,8 @@ func (i *Instance) complete(e *Enrollment, old *Enrollment) error {
 			return err
 		}
 	}
-	if len(e.CredentialPolicy) > MaxID {
-		return invalid("credentialPolicyName has more than %d characters", MaxID)
+	if e.CredentialPolicy != "" && i.credential(e.CredentialPolicy) == nil && (old == nil || old.CredentialPolicy != e.CredentialPolicy) {
+		return invalid("credentialPolicyName: the service has no credential policy %q; make it first", clip(e.CredentialPolicy))
 	}
 	return nil
 }

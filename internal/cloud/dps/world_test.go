@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -168,14 +169,45 @@ type world struct {
 	hubs  fakeHubs
 	hook  *webhook
 	scope string
+	log   *record
 	stop  func()
+}
+
+// record keeps what is logged.
+type record struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (r *record) Write(b []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.text.Write(b)
+}
+
+func (r *record) all() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.text.String()
+}
+
+// count returns how often a text was logged at the level of a warning or above.
+func (r *record) count(text string) (n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for line := range strings.Lines(r.text.String()) {
+		if strings.Contains(line, text) && !strings.Contains(line, "level=INFO") {
+			n++
+		}
+	}
+	return n
 }
 
 // inWorld runs f in simulated time.
 func inWorld(t *testing.T, f func(t *testing.T, w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{t: t, store: dpstest.NewMemory(), hubs: fakeHubs{}, hook: &webhook{status: 200}}
+		w := &world{t: t, store: dpstest.NewMemory(), hubs: fakeHubs{}, hook: &webhook{status: 200}, log: &record{}}
 		for _, h := range []string{"h1", "h2", "h3"} {
 			w.hubs[h] = &fakeHub{devices: map[string]dps.Device{}, puts: map[string]int{}}
 		}
@@ -198,7 +230,7 @@ func inWorld(t *testing.T, f func(t *testing.T, w *world)) {
 // start starts a service on what is stored.
 func (w *world) start() {
 	w.t.Helper()
-	s, err := dps.New(w.t.Context(), dps.Options{Store: w.store, Sealer: plainSealer{}, Targets: w.hubs, Caller: w.hook})
+	s, err := dps.New(w.t.Context(), dps.Options{Store: w.store, Sealer: plainSealer{}, Targets: w.hubs, Caller: w.hook, Log: slog.New(slog.NewTextHandler(w.log, nil))})
 	ok(w.t, err)
 	ctx, cancel := context.WithCancel(w.t.Context())
 	done := make(chan error, 1)

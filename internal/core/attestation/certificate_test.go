@@ -106,7 +106,7 @@ func TestLeaf(t *testing.T) {
 		"not yet":        {one[0].NotBefore.Add(-attestation.ClockSkew - time.Minute), one, "d-1", []*x509.Certificate{one[0]}, attestation.ErrCertificate},
 		"almost":         {one[0].NotBefore.Add(-attestation.ClockSkew / 2), one, "d-1", []*x509.Certificate{one[0]}, nil},
 	} {
-		if err := attestation.Leaf(c.at, c.chain, c.id, c.pinned...); !errors.Is(err, c.want) || c.want == nil && err != nil {
+		if err := attestation.Leaf(c.at, c.chain, c.id, nil, c.pinned...); !errors.Is(err, c.want) || c.want == nil && err != nil {
 			t.Errorf("%s: %v, want %v", name, err, c.want)
 		}
 	}
@@ -153,15 +153,15 @@ func TestIssued(t *testing.T) {
 		"too long":                     {long, "d-1", certs{root.Certificate()}, 0, attestation.ErrCertificate},
 		"nothing":                      {nil, "d-1", certs{root.Certificate()}, 0, attestation.ErrCertificate},
 	} {
-		got, err := attestation.Issued(now, c.chain, c.id, c.signing...)
+		got, err := attestation.Issued(now, c.chain, c.id, nil, c.signing...)
 		if !errors.Is(err, c.err) || c.err == nil && (err != nil || got != c.want) {
 			t.Errorf("%s: %d, %v; want %d, %v", name, got, err, c.want, c.err)
 		}
 	}
-	if _, err := attestation.Issued(now.Add(48*time.Hour), device, "d-1", plant.Certificate()); !errors.Is(err, attestation.ErrCertificate) {
+	if _, err := attestation.Issued(now.Add(48*time.Hour), device, "d-1", nil, plant.Certificate()); !errors.Is(err, attestation.ErrCertificate) {
 		t.Errorf("after the end of the authority: %v", err)
 	}
-	if d, err := attestation.Issued(device[0].NotBefore.Add(-attestation.ClockSkew/2), device, "d-1", root.Certificate()); err != nil || d != 2 {
+	if d, err := attestation.Issued(device[0].NotBefore.Add(-attestation.ClockSkew/2), device, "d-1", nil, root.Certificate()); err != nil || d != 2 {
 		t.Errorf("a clock that is slow: %d, %v", d, err)
 	}
 }
@@ -179,8 +179,8 @@ func FuzzParseCertificate(f *testing.F) {
 			return
 		}
 		attestation.InfoOf(c)
-		_, _ = attestation.Issued(time.Now(), []*x509.Certificate{c, c}, c.Subject.CommonName, c)
-		_ = attestation.Leaf(time.Now(), []*x509.Certificate{c}, c.Subject.CommonName, c)
+		_, _ = attestation.Issued(time.Now(), []*x509.Certificate{c, c}, c.Subject.CommonName, nil, c)
+		_ = attestation.Leaf(time.Now(), []*x509.Certificate{c}, c.Subject.CommonName, nil, c)
 	})
 }
 
@@ -211,7 +211,7 @@ func TestBombs(t *testing.T) {
 		"a huge key":         {bomb(&rsa.PublicKey{N: modulus.SetBit(modulus, 0, 1), E: 65537}, 1), "65537 bits, at most 8192"},
 	} {
 		for where, chain := range map[string][]*x509.Certificate{"leaf": {c.bomb}, "above it": {device[0], c.bomb}} {
-			_, err := attestation.Issued(now, chain, "d-1", root.Certificate())
+			_, err := attestation.Issued(now, chain, "d-1", nil, root.Certificate())
 			if !errors.Is(err, attestation.ErrCertificate) || !strings.Contains(fmt.Sprint(err), c.want) {
 				t.Errorf("%s, %s: %v", name, where, err)
 			}

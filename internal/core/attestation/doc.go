@@ -16,5 +16,7 @@ var (
 	ErrScope       = errors.New("token is for another registration")
 	ErrSignature   = errors.New("signature is of no key of the enrollment")
 	ErrCertificate = errors.New("certificate is not accepted")
+	ErrIssuer      = errors.New("certificate is of another issuer than those of the enrollment")
+	ErrRevoked     = errors.New("certificate is revoked")
 	ErrCommonName  = errors.New("the common name of the certificate is not the registration id")
 )

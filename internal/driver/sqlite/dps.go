@@ -44,7 +44,7 @@ func (s dpsStore) PutInstance(ctx context.Context, i dps.Instance) error {
 // DeleteInstance implements [dps.Store].
 func (s dpsStore) DeleteInstance(ctx context.Context, name string) error {
 	return exec(ctx, s.db, "DeleteInstance", 0, func(c *conn) error {
-		for _, table := range []string{"dps_enrollments", "dps_registrations", "dps_counts"} {
+		for _, table := range []string{"dps_enrollments", "dps_registrations", "dps_counts", "dps_revocations", "dps_issued"} {
 			if _, err := c.exec("DELETE FROM "+table+" WHERE service = ?", name); err != nil {
 				return err
 			}

@@ -16,13 +16,15 @@ import (
 // byte for byte.
 type (
 	dpsServiceDocument struct {
-		IDScope     string                 `json:"idScope"`
-		Hosts       []string               `json:"hosts,omitempty"`
-		Allocation  dps.Policy             `json:"allocation"`
-		Policies    []dpsPolicyDocument    `json:"policies,omitempty"`
-		Links       []dpsLinkDocument      `json:"links,omitempty"`
-		Authorities []dpsAuthorityDocument `json:"authorities,omitempty"`
-		Created     time.Time              `json:"created"`
+		IDScope     string                  `json:"idScope"`
+		Hosts       []string                `json:"hosts,omitempty"`
+		Allocation  dps.Policy              `json:"allocation"`
+		Policies    []dpsPolicyDocument     `json:"policies,omitempty"`
+		Links       []dpsLinkDocument       `json:"links,omitempty"`
+		Authorities []dpsAuthorityDocument  `json:"authorities,omitempty"`
+		Issuers     []dpsIssuerDocument     `json:"issuers,omitempty"`
+		Credentials []dpsCredentialDocument `json:"credentialPolicies,omitempty"`
+		Created     time.Time               `json:"created"`
 	}
 	dpsPolicyDocument struct {
 		Name      string     `json:"name"`
@@ -38,13 +40,34 @@ type (
 		Connection string `json:"connection,omitempty"`
 	}
 	dpsAuthorityDocument struct {
-		Name     string    `json:"name"`
-		DER      []byte    `json:"der"`
-		Verified bool      `json:"verified,omitempty"`
-		Code     string    `json:"code,omitempty"`
-		ETag     string    `json:"etag"`
-		Created  time.Time `json:"created"`
-		Updated  time.Time `json:"updated"`
+		Name     string          `json:"name"`
+		DER      []byte          `json:"der"`
+		Verified bool            `json:"verified,omitempty"`
+		Code     string          `json:"code,omitempty"`
+		List     dpsListDocument `json:"list,omitzero"`
+		ETag     string          `json:"etag"`
+		Created  time.Time       `json:"created"`
+		Updated  time.Time       `json:"updated"`
+	}
+	dpsListDocument struct {
+		Issued  time.Time `json:"issued,omitzero"`
+		Next    time.Time `json:"next,omitzero"`
+		Entries int       `json:"entries"`
+	}
+	dpsIssuerDocument struct {
+		Chain   [][]byte  `json:"chain"`
+		Key     string    `json:"key"`
+		RootKey string    `json:"rootKey"`
+		Created time.Time `json:"created"`
+	}
+	dpsCredentialDocument struct {
+		Name        string        `json:"name"`
+		Lifetime    time.Duration `json:"lifetime"`
+		RenewBefore time.Duration `json:"renewBefore,omitempty"`
+		KeyTypes    []string      `json:"keyTypes,omitempty"`
+		ETag        string        `json:"etag"`
+		Created     time.Time     `json:"created"`
+		Updated     time.Time     `json:"updated"`
 	}
 	dpsKeysDocument struct {
 		Primary   string `json:"primary,omitempty"`
@@ -93,6 +116,7 @@ type (
 		Payload   string              `json:"payload,omitempty"`
 		Operation string              `json:"operation"`
 		TPMKey    []byte              `json:"tpmKey,omitempty"`
+		Issued    [][]byte            `json:"issued,omitempty"`
 		Twin      dpsTwinDocument     `json:"twin"`
 		Pending   *dpsPendingDocument `json:"pending,omitempty"`
 		Created   time.Time           `json:"created"`
@@ -101,6 +125,8 @@ type (
 	dpsPendingDocument struct {
 		Payload     string          `json:"payload,omitempty"`
 		Thumbprint  string          `json:"thumbprint,omitempty"`
+		Second      string          `json:"secondThumbprint,omitempty"`
+		Issued      [][]byte        `json:"issued,omitempty"`
 		Certificate []byte          `json:"certificate,omitempty"`
 		Keys        dpsKeysDocument `json:"keys"`
 		TPMKey      []byte          `json:"tpmKey,omitempty"`
@@ -142,7 +168,15 @@ func writeInstance(i *dps.Instance) ([]byte, error) {
 		d.Links = append(d.Links, dpsLinkDocument{l.Host, l.Excluded, l.Weight, l.Region, string(l.ConnectionString)})
 	}
 	for _, a := range i.Authorities {
-		d.Authorities = append(d.Authorities, dpsAuthorityDocument(a))
+		d.Authorities = append(d.Authorities, dpsAuthorityDocument{
+			Name: a.Name, DER: a.DER, Verified: a.Verified, Code: a.Code, List: dpsListDocument(a.List), ETag: a.ETag, Created: a.Created, Updated: a.Updated,
+		})
+	}
+	for _, x := range i.Issuers {
+		d.Issuers = append(d.Issuers, dpsIssuerDocument{x.Chain, string(x.Key), string(x.RootKey), x.Created})
+	}
+	for _, p := range i.Credentials {
+		d.Credentials = append(d.Credentials, dpsCredentialDocument(p))
 	}
 	return json.Marshal(d)
 }
@@ -160,7 +194,15 @@ func readInstance(name string, text []byte) (dps.Instance, error) {
 		i.Links = append(i.Links, dps.Link{Host: l.Host, Excluded: l.Excluded, Weight: l.Weight, Region: l.Region, ConnectionString: causeway.Secret(l.Connection)})
 	}
 	for _, a := range d.Authorities {
-		i.Authorities = append(i.Authorities, dps.Authority(a))
+		i.Authorities = append(i.Authorities, dps.Authority{
+			Name: a.Name, DER: a.DER, Verified: a.Verified, Code: a.Code, List: dps.RevocationList(a.List), ETag: a.ETag, Created: a.Created, Updated: a.Updated,
+		})
+	}
+	for _, x := range d.Issuers {
+		i.Issuers = append(i.Issuers, dps.Issuer{Chain: x.Chain, Key: causeway.Secret(x.Key), RootKey: causeway.Secret(x.RootKey), Created: x.Created})
+	}
+	for _, p := range d.Credentials {
+		i.Credentials = append(i.Credentials, dps.CredentialPolicy(p))
 	}
 	return i, nil
 }
@@ -196,13 +238,13 @@ func readEnrollment(grouped bool, etag string, text []byte) (dps.Enrollment, err
 func writeRegistration(r *dps.Registration) ([]byte, error) {
 	d := dpsRegistrationDocument{
 		ID: r.ID, Group: r.Group, Kind: r.Kind, Status: r.Status, Substatus: r.Substatus, Hub: r.Hub, DeviceID: r.DeviceID, FirstHub: r.FirstHub,
-		Code: r.Code, Message: r.Message, Payload: string(r.Payload), Operation: r.Operation, TPMKey: r.TPMKey, Twin: dpsTwinOf(r.Twin),
+		Code: r.Code, Message: r.Message, Payload: string(r.Payload), Operation: r.Operation, TPMKey: r.TPMKey, Issued: r.Issued, Twin: dpsTwinOf(r.Twin),
 		Created: r.Created, Updated: r.Updated,
 	}
 	if p := r.Pending; p != nil {
 		d.Pending = &dpsPendingDocument{
 			Payload: string(p.Payload), Thumbprint: p.Thumbprint, Certificate: p.Certificate, Keys: dpsKeysOf(p.Keys), TPMKey: p.TPMKey,
-			Began: p.Began, Chosen: p.Chosen,
+			Began: p.Began, Chosen: p.Chosen, Second: p.SecondThumbprint, Issued: p.Issued,
 		}
 	}
 	return json.Marshal(d)
@@ -215,13 +257,13 @@ func readRegistration(etag string, text []byte) (dps.Registration, error) {
 	}
 	r := dps.Registration{
 		ID: d.ID, Group: d.Group, Kind: d.Kind, Status: d.Status, Substatus: d.Substatus, Hub: d.Hub, DeviceID: d.DeviceID, FirstHub: d.FirstHub,
-		Code: d.Code, Message: d.Message, Payload: rawText(d.Payload), Operation: d.Operation, TPMKey: d.TPMKey, Twin: d.Twin.twin(),
+		Code: d.Code, Message: d.Message, Payload: rawText(d.Payload), Operation: d.Operation, TPMKey: d.TPMKey, Issued: d.Issued, Twin: d.Twin.twin(),
 		ETag: etag, Created: d.Created, Updated: d.Updated,
 	}
 	if p := d.Pending; p != nil {
 		r.Pending = &dps.Pending{
 			Payload: rawText(p.Payload), Thumbprint: p.Thumbprint, Certificate: p.Certificate, Keys: p.Keys.keys(), TPMKey: p.TPMKey,
-			Began: p.Began, Chosen: p.Chosen,
+			Began: p.Began, Chosen: p.Chosen, SecondThumbprint: p.Second, Issued: p.Issued,
 		}
 	}
 	return r, nil

@@ -24,6 +24,7 @@ func Run(t *testing.T, open func(t *testing.T, dir string) dps.Store) {
 	for name, f := range map[string]func(*testing.T, func(*testing.T) dps.Store){
 		"Instances": instances, "Enrollments": enrollments, "Etags": etags, "Spelling": spelling,
 		"Registrations": registrations, "Apart": apart, "Contended": contended, "Pages": pages,
+		"Revocations": revocations, "Issued": issuedCertificates, "Users": users,
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -37,7 +38,9 @@ func instance(name string) dps.Instance {
 		Name: name, IDScope: "0ne" + strings.ToUpper(name), Hosts: []string{name, name + ".example"}, Allocation: dps.Hashed,
 		Policies:    []dps.AccessPolicy{{Name: dps.OwnerPolicy, Primary: "sealed-p", Secondary: "sealed-s", Rights: dps.AllRights}},
 		Links:       []dps.Link{{Host: "h1", Weight: 2, Region: "eu"}, {Host: "h2", Excluded: true, Weight: 1, ConnectionString: "sealed-c"}},
-		Authorities: []dps.Authority{{Name: "ca", DER: []byte{0, 1, 2}, Verified: true, Code: "code", ETag: "e", Created: stamp(1), Updated: stamp(2)}},
+		Authorities: []dps.Authority{{Name: "ca", DER: []byte{0, 1, 2}, Verified: true, Code: "code", ETag: "e", Created: stamp(1), Updated: stamp(2), List: dps.RevocationList{Issued: stamp(3), Next: stamp(4), Entries: 5}}},
+		Issuers:     []dps.Issuer{{Chain: [][]byte{{1}, {2, 0}}, Key: "sealed-k", RootKey: "sealed-r", Created: stamp(5)}},
+		Credentials: []dps.CredentialPolicy{{Name: "p", Lifetime: 3 * time.Hour, RenewBefore: time.Hour, KeyTypes: []string{"ec-p256"}, ETag: "e", Created: stamp(6), Updated: stamp(7)}},
 		Created:     stamp(0),
 	}
 }
@@ -64,10 +67,10 @@ func Enrollment(id string, group bool) dps.Enrollment {
 func registration(id, group string) dps.Registration {
 	return dps.Registration{
 		ID: id, Group: group, Kind: dps.TPM, Status: dps.Assigning, Substatus: dps.DataReset, Hub: "h1", DeviceID: "d", FirstHub: "h0",
-		Code: 400207, Message: "why", Payload: json.RawMessage(`{"p":null}`), Operation: "5.x", TPMKey: []byte{9, 0},
+		Code: 400207, Message: "why", Payload: json.RawMessage(`{"p":null}`), Operation: "5.x", TPMKey: []byte{9, 0}, Issued: [][]byte{{5}, {6, 0}},
 		Twin: dps.InitialTwin{Tags: json.RawMessage(`{}`)},
 		Pending: &dps.Pending{
-			Payload: json.RawMessage(`[1]`), Thumbprint: "ab", Certificate: []byte{7}, Keys: attestation.Keys{Primary: "sealed", Secondary: "sealed 2"},
+			Payload: json.RawMessage(`[1]`), Thumbprint: "ab", SecondThumbprint: "cd", Issued: [][]byte{{7}}, Certificate: []byte{7}, Keys: attestation.Keys{Primary: "sealed", Secondary: "sealed 2"},
 			TPMKey: []byte{8}, Began: stamp(3), Chosen: "h2",
 		},
 		ETag: "1", Created: stamp(1), Updated: stamp(2),

@@ -26,6 +26,8 @@ type kept struct {
 	instance      dps.Instance
 	enrollments   [2]map[string]dps.Enrollment // of devices, of groups
 	registrations map[string]dps.Registration
+	revocations   map[string]dps.Revocation
+	issued        map[string]dps.Issued
 }
 
 var _ dps.Store = (*Memory)(nil)
@@ -47,7 +49,7 @@ func clone[T any](v T) T {
 func (m *Memory) service(name string) *kept {
 	k := m.services[name]
 	if k == nil {
-		k = &kept{registrations: map[string]dps.Registration{}}
+		k = &kept{registrations: map[string]dps.Registration{}, revocations: map[string]dps.Revocation{}, issued: map[string]dps.Issued{}}
 		for i := range k.enrollments {
 			k.enrollments[i] = map[string]dps.Enrollment{}
 		}

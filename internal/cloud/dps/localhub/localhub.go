@@ -58,7 +58,7 @@ func (h hub) Get(ctx context.Context, id string) (dps.Device, bool, error) {
 	if err != nil {
 		return dps.Device{}, false, fmt.Errorf("read device: %w", err)
 	}
-	d := dps.Device{ID: id, Edge: r.Edge, Thumbprint: r.Auth.PrimaryThumb, Tags: r.Twin.Tags, Desired: r.Twin.Desired.Properties, Reported: r.Twin.Reported.Properties}
+	d := dps.Device{ID: id, Edge: r.Edge, Thumbprint: r.Auth.PrimaryThumb, SecondThumbprint: r.Auth.SecondThumb, Tags: r.Twin.Tags, Desired: r.Twin.Desired.Properties, Reported: r.Twin.Reported.Properties}
 	d.Keys.Primary, d.Keys.Secondary = r.Auth.Primary, r.Auth.Secondary
 	return d, true, nil
 }
@@ -71,7 +71,7 @@ func (h hub) Put(ctx context.Context, d dps.Device, reset bool) error {
 		Auth: registry.Authentication{Type: auth.SAS, Primary: d.Keys.Primary, Secondary: d.Keys.Secondary},
 	}
 	if d.Thumbprint != "" {
-		r.Auth = registry.Authentication{Type: auth.SelfSigned, PrimaryThumb: d.Thumbprint}
+		r.Auth = registry.Authentication{Type: auth.SelfSigned, PrimaryThumb: d.Thumbprint, SecondThumb: d.SecondThumbprint}
 	}
 	r.Twin.Tags, r.Twin.Desired.Properties, r.Twin.Reported.Properties = d.Tags, d.Desired, d.Reported
 	_, err := h.registry.Create(ctx, r)
