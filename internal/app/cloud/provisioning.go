@@ -36,6 +36,9 @@ func (c *Cloud) openProvisioning(ctx context.Context, keyring secret.Sealer) (er
 	if err := c.unlinkHubs(ctx); err != nil {
 		return err
 	}
+	if err := c.reg.Register(dps.Expiry{Service: c.provisioning}); err != nil {
+		return fmt.Errorf("register metrics: %w", err)
+	}
 	for _, p := range c.cfg.Provisioning {
 		if err := c.makeProvisioning(ctx, p); err != nil {
 			return fmt.Errorf("provisioning service %s: %w", p.Name, err)

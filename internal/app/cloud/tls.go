@@ -128,8 +128,29 @@ func (s *certificates) config() *tls.Config {
 		MinVersion:     tls.VersionTLS12,
 		// Devices may prove themselves by a certificate. It is asked for here
 		// and judged by the hub: a self-signed one has no chain to verify.
-		ClientAuth: tls.RequestClientCert,
+		ClientAuth:       tls.RequestClientCert,
+		VerifyConnection: bounded,
 	}
+}
+
+// What a client may present, which is kept as long as its connection. The TLS layer
+// itself takes 256 KiB and keys of 8192 bits; who judges a chain has limits of his
+// own below these.
+const (
+	maxPresented      = 16       // certificates
+	maxPresentedBytes = 64 << 10 // of all
+)
+
+// bounded refuses a client that presents more certificates than anybody needs.
+func bounded(state tls.ConnectionState) error {
+	size := 0
+	for _, c := range state.PeerCertificates {
+		size += len(c.Raw)
+	}
+	if n := len(state.PeerCertificates); n > maxPresented || size > maxPresentedBytes {
+		return fmt.Errorf("%d certificates of %d bytes were presented, at most %d of %d bytes are accepted", n, size, maxPresented, maxPresentedBytes)
+	}
+	return nil
 }
 
 // leaf returns the certificate that is shown now.
