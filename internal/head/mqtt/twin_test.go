@@ -140,3 +140,38 @@ func TestTwinOrder(t *testing.T) {
 		}
 	})
 }
+
+// TestTwinRequestsEndWithTheirConnection: what a client asked for, but could not be
+// told before its connection ended, is not done in the name of the next one that
+// is read.
+func TestTwinRequestsEndWithTheirConnection(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		var gone *client
+		reports := 0
+		w.hub.OnSend = func(_ context.Context, id causeway.Identity, _ []causeway.Message) error {
+			if id.Device == "dev1" {
+				_ = gone.nc.Close() // so that the acknowledgement does not arrive
+			}
+			return nil
+		}
+		w.hub.OnReport = func(_ context.Context, id causeway.Identity, _ causeway.Patch) error {
+			if id.Device == "dev2" {
+				reports++
+			}
+			return nil
+		}
+		other := w.connect(w.dev2)
+		for range 50 {
+			gone = w.connect(w.dev1)
+			gone.subscribe(0, twinFilter)
+			gone.send(pub(gone.events(""), "x", 1), pub("$iothub/twin/PATCH/properties/reported/?$rid=1", `{"stolen":true}`, 0))
+			synctest.Wait()
+			other.send(pub(other.events(""), "y", 2))
+			other.acked(2)
+		}
+		synctest.Wait()
+		if reports != 0 {
+			t.Errorf("%d patches of dev1 were made to the twin of dev2", reports)
+		}
+	})
+}

@@ -85,6 +85,9 @@ func (w *work) release() {
 	w.pub = wire.Publish{}
 	w.fill = 0
 	w.reset()
+	// What a connection that ended has not begun is not for the next one to do.
+	clear(w.twins)
+	w.twins = w.twins[:0]
 	w.out = w.out[:0]
 	works.Put(w)
 }
