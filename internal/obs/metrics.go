@@ -18,7 +18,8 @@ type Head struct {
 	BytesOut    prometheus.Counter
 	AckLatency  prometheus.Histogram // seconds from reading a message to acknowledging it
 
-	// Of heads that speak HTTP; empty for the others.
+	// Of heads that speak HTTP, and of registrations with the provisioning
+	// service; empty for the others.
 	Requests       *prometheus.CounterVec   // answered, by "route" and "status"
 	RequestLatency *prometheus.HistogramVec // seconds, by "route"
 }

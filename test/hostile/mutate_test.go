@@ -2,6 +2,7 @@ package hostile
 
 import (
 	"crypto/tls"
+	"encoding/base64"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -13,8 +14,11 @@ import (
 	"time"
 
 	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/internal/core/attestation"
+	"github.com/causeway-iot/causeway/internal/wire/dpstopic"
 	"github.com/causeway-iot/causeway/internal/wire/hubamqp"
 	"github.com/causeway-iot/causeway/internal/wire/mqtt"
+	"github.com/causeway-iot/causeway/internal/wire/sas"
 	"github.com/causeway-iot/causeway/test/amqppeer"
 	"github.com/causeway-iot/causeway/wire/amqp/codec"
 )
@@ -109,6 +113,39 @@ func traffic(key []byte) (overMQTT, overHTTPS [][]byte) {
 		"Authorization: "+proof(key)+"\r\nContent-Type: application/json\r\nContent-Length: 36\r\n\r\n"+`{"deviceId":"attacker","moduleId":"m"`))
 }
 
+// provisioning is what a good client sends to the provisioning service over MQTT,
+// packet by packet.
+func provisioning(scope, groupKey string) (all [][]byte) {
+	key, err := attestation.DeriveKey(causeway.Secret(groupKey), "attacker-2")
+	if err != nil {
+		panic(err) // a key of the service
+	}
+	raw, err := base64.StdEncoding.DecodeString(string(key))
+	if err != nil {
+		panic(err)
+	}
+	for _, p := range []mqtt.Packet{
+		&mqtt.Connect{
+			Version: mqtt.V311, ClientID: "attacker-2", CleanStart: true, KeepAlive: 60, HasUserName: true,
+			UserName:    dpstopic.Username{Scope: scope, ID: "attacker-2", APIVersion: "2019-03-31", ClientVersion: "x"}.String(),
+			HasPassword: true, Password: sas.Sign(scope+"/registrations/attacker-2", raw, "registration", time.Now().Add(time.Hour)),
+		},
+		&mqtt.Subscribe{ID: 1, Subscriptions: []mqtt.Subscription{{Filter: dpstopic.Filter, QoS: 1}}},
+		&mqtt.Publish{Topic: "$dps/registrations/PUT/iotdps-register/?$rid=1", QoS: 1, ID: 2, Payload: []byte(`{"registrationId":"attacker-2","payload":{"a":[1,"é"]}}`)},
+		&mqtt.Publish{Topic: "$dps/registrations/GET/iotdps-get-operationstatus/?$rid=2&operationId=5.0.1", QoS: 1, ID: 3, Payload: []byte(" ")},
+		&mqtt.Publish{Topic: "$dps/registrations/PUT/iotdps-register/?$rid=3", Payload: []byte(`{"tpm":{"endorsementKey":"AAE="}}`)},
+		&mqtt.Ping{},
+		&mqtt.Unsubscribe{ID: 6, Filters: []string{dpstopic.Filter}},
+	} {
+		b, err := p.Append(nil, mqtt.V311)
+		if err != nil {
+			panic(err) // a packet of this file
+		}
+		all = append(all, b)
+	}
+	return all
+}
+
 // mutate returns b with a few changes of the kinds that parsers fall over.
 func mutate(r *rand.Rand, b []byte) []byte {
 	b = slices.Clone(b)
@@ -143,7 +180,8 @@ func mutate(r *rand.Rand, b []byte) []byte {
 func TestMutatedTraffic(t *testing.T) {
 	w := newWorld(t)
 	key := w.key("attacker")
-	overMQTT, overHTTPS := traffic(key)
+	hub, overHTTPS := traffic(key)
+	overMQTT := [][][]byte{hub, provisioning(w.Connection().DPSIDScope, w.Connection().DPSGroupKey)}
 	overAMQP := [][][]byte{amqpTraffic(key, false), amqpTraffic(key, true)}
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -154,7 +192,7 @@ func TestMutatedTraffic(t *testing.T) {
 		wg.Go(func() {
 			r := rand.New(rand.NewPCG(seed, uint64(worker)))
 			for time.Now().Before(until) {
-				addr, packets := w.mqtt, overMQTT
+				addr, packets := w.mqtt, overMQTT[r.IntN(len(overMQTT))]
 				switch worker % 3 {
 				case 0:
 					addr, packets = w.https, overHTTPS

@@ -63,11 +63,12 @@ func newWorld(t *testing.T) *world {
 	cfg.Data = filepath.Join(t.TempDir(), "data")
 	cfg.Listen = config.Listen{HTTPS: "127.0.0.1:0", MQTT: "127.0.0.1:0", AMQP: "127.0.0.1:0"}
 	cfg.Hubs = []config.Hub{{Name: "localhost", Partitions: 2}}
+	cfg.Provisioning = []config.Provisioning{{Name: "dps", Hosts: []string{"localhost"}}}
 	cfg.Stop.Drain = config.Duration(2 * time.Second)
 	log := &output.Buffer{}
 	c, err := cloud.New(t.Context(), cfg, cloud.Options{
 		Log:     slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Devices: []string{"attacker", "bystander"},
+		Devices: []string{"attacker", "bystander"}, Group: "devices",
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -58,11 +58,11 @@ func (c *Cloud) Run(ctx context.Context) error {
 	}
 	web := c.webServer(hub, ws, adminHead)
 	mqttHead := &mqtt.Server{
-		Hub: hub, Sessions: c.db.Sessions(), Log: c.log, Metrics: obs.NewHead(c.reg, "mqtt"),
+		Hub: hub, Sessions: c.db.Sessions(), Provisioner: c.provisioning, Log: c.log, Metrics: obs.NewHead(c.reg, "mqtt"),
 		Limits: mqtt.Limits{StopGrace: time.Duration(c.cfg.Stop.Drain)},
 	}
 	wsHead := &mqtt.Server{
-		Hub: hub, Sessions: c.db.Sessions(), Log: c.log, Metrics: obs.NewHead(c.reg, "mqtt-ws"),
+		Hub: hub, Sessions: c.db.Sessions(), Provisioner: c.provisioning, Log: c.log, Metrics: obs.NewHead(c.reg, "mqtt-ws"),
 		Limits: mqtt.Limits{StopGrace: time.Duration(c.cfg.Stop.Drain)},
 	}
 	amqpHead, amqpWSHead := c.amqpHeads(hub)

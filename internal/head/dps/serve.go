@@ -81,7 +81,7 @@ func (h *handler) dispatch(c *call, allow []string) (reply, error) {
 	case c.route == nil:
 		return reply{}, causeway.Errorf(causeway.GenericNotFound, "dps.route", "no such operation: %s %s", clip(c.r.Method), clip(c.r.URL.EscapedPath()))
 	}
-	if err := checkVersion(c.r); err != nil {
+	if err := dpsjson.CheckVersion(c.r.URL.Query().Get("api-version")); err != nil {
 		return reply{}, err
 	}
 	if c.route.right != 0 {
@@ -90,23 +90,6 @@ func (h *handler) dispatch(c *call, allow []string) (reply, error) {
 		}
 	}
 	return c.route.handle(h, c)
-}
-
-// oldestVersion is the first version of the API whose answers are like ours.
-const oldestVersion = "2017-08-31"
-
-// checkVersion accepts any date from the first version on, with or without a
-// suffix such as -preview.
-func checkVersion(r *http.Request) error {
-	v := r.URL.Query().Get("api-version")
-	if v == "" {
-		return causeway.Errorf(causeway.GenericBadRequest, "dps.version", "the query parameter api-version is missing, give a date such as api-version=2021-10-01")
-	}
-	date, _, _ := strings.Cut(v, "-preview")
-	if _, err := time.Parse(time.DateOnly, date); err != nil || date < oldestVersion || len(v) > 32 {
-		return causeway.Errorf(causeway.GenericBadRequest, "dps.version", "api-version %q is not a date from %s on, such as 2021-10-01", clip(v), oldestVersion)
-	}
-	return nil
 }
 
 // authorize finds out which service a back end calls and whether it may.

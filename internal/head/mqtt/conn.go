@@ -45,6 +45,7 @@ type conn struct {
 	persistent bool // clean session 0
 	opened     bool // the client was told so
 	will       *will
+	dps        *provisioning // instead of all these, of the provisioning service
 
 	out outbound
 
@@ -170,6 +171,8 @@ func (c *conn) check(now int64) {
 		}
 	case state == idle && now-c.seen.Load() >= c.silence:
 		c.kill(ReasonKeepAlive, nil)
+	case state == idle && c.dps.idles(now):
+		c.kill(ReasonProvisioningIdle, nil)
 	case state == idle && c.wait != nil && c.toPark(now-c.seen.Load()):
 		c.parked.Add(1)
 		_ = c.nc.SetReadDeadline(time.Unix(1, 0)) // see interrupted

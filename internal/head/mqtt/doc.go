@@ -1,5 +1,6 @@
 // Package mqtt is the MQTT head: it translates between MQTT 3.1.1 clients, over
-// TLS or WebSocket, and a [causeway.Hub].
+// TLS or WebSocket, and a [causeway.Hub], and for devices that are not on a hub
+// yet a [causeway.Provisioner].
 //
 // It knows IoT Hub's use of MQTT: the topics, what is refused and how, which
 // filters are granted, wills, and what a persistent session keeps. It does not
@@ -32,6 +33,13 @@
 // that a client has under way must take effect in the order it sent them,
 // which concurrent calls of the hub do not promise. Patches of different
 // connections run side by side, and share the store's commits.
+//
+// # Provisioning
+//
+// A device that is to be provisioned connects to the same ports; its user name
+// tells. Such a connection has no session. It is read as any other, but what its
+// client publishes are requests, each of which is judged for itself and answered
+// before the next one is read (dps.go, dpsask.go).
 //
 // # Ends
 //

@@ -72,6 +72,9 @@ func (c *conn) finish(e *end) {
 	c.quiesce()
 	c.out.close()
 	_ = c.nc.Close()
+	if c.dps != nil {
+		c.v.asking.Add(-1)
+	}
 	if c.session != nil {
 		c.rememberUnacked()
 		if c.will != nil && c.opened && !cause.reason.orderly() {
@@ -113,6 +116,9 @@ func (c *conn) note(cause *end) {
 	}
 	if c.id.Device != "" {
 		attrs = append(attrs, slog.Any(obs.KeyID, c.id))
+	}
+	if c.dps != nil {
+		attrs = append(attrs, slog.String("registration", c.dps.ID), slog.String("scope", c.dps.Scope))
 	}
 	if cause.err != nil {
 		attrs = append(attrs, slog.String(obs.KeyError, cause.err.Error()))

@@ -85,6 +85,7 @@ type world struct {
 	metrics *obs.Head
 	server  *mqtt.Server
 	plain   bool
+	dps     *fakeProvisioner
 
 	dev1, dev2, mod causeway.Credential
 
@@ -126,11 +127,12 @@ func newWorld(t testing.TB, limits mqtt.Limits, plain bool) *world {
 	w := &world{
 		t: t, hub: fake, tap: &hubtest.Tap{Hub: fake}, store: &memStore{}, net: memnet.Listen("mem"),
 		metrics: obs.NewHead(nil, "mqtt"), served: make(chan error, 1), plain: plain,
+		dps: &fakeProvisioner{},
 	}
 	w.dev1 = fake.Add(t, "dev1", "")
 	w.dev2 = fake.Add(t, "dev2", "")
 	w.mod = fake.Add(t, "dev1", "m1")
-	w.server = &mqtt.Server{Hub: w.tap, Sessions: w.store, Metrics: w.metrics, Limits: limits}
+	w.server = &mqtt.Server{Hub: w.tap, Sessions: w.store, Provisioner: w.dps, Metrics: w.metrics, Limits: limits}
 	w.start()
 	return w
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/internal/wire/dpsjson"
 )
 
 // Limits bounds what connections may use. A zero field means its default.
@@ -17,6 +18,9 @@ type Limits struct {
 	// Connections bounds all connections. Those above it are closed as they
 	// are accepted. Default 1<<20.
 	Connections int
+	// Provisioning bounds the connections of the provisioning service, which is
+	// open to everybody. Those above it are told to come again. Default 16384.
+	Provisioning int
 	// BatchMessages bounds the messages of one connection that are given to
 	// the hub in one call. Default 128.
 	BatchMessages int
@@ -43,6 +47,7 @@ func (l Limits) withDefaults() Limits {
 	}
 	def(&l.HalfOpen, 16<<10)
 	def(&l.Connections, 1<<20)
+	def(&l.Provisioning, 16<<10)
 	def(&l.BatchMessages, 128)
 	def(&l.Outbound, 1<<20)
 	def(&l.TwinRequests, 32)
@@ -64,6 +69,18 @@ const (
 	// longest topic, and the fields around them. What the two may have together
 	// is the message's limit, see causeway.Message.Size.
 	maxPacket = causeway.MaxMessageSize + math.MaxUint16 + 4
+	// maxProvisioningPacket bounds it on connections of the provisioning service:
+	// a request, and what is around it. Who sends it need not be known.
+	maxProvisioningPacket = dpsjson.MaxRequest + 4<<10
+	// provisioningIdle is how long a client may ask the provisioning service for
+	// nothing.
+	provisioningIdle = 10 * time.Minute
+	// answerDelay is how long after it came a request of QoS 0 is answered at the
+	// earliest, see ask.
+	answerDelay = 100 * time.Millisecond
+	// askAgain is when a device is to ask again whom the provisioning service
+	// cannot answer now, unless it says when.
+	askAgain = 5 * time.Second
 	// maxTwinBytes bounds the bodies of one connection's waiting twin requests,
 	// but for the last of them.
 	maxTwinBytes = 256 << 10

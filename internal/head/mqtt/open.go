@@ -12,6 +12,7 @@ import (
 	"unsafe"
 
 	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/internal/wire/dpstopic"
 	wire "github.com/causeway-iot/causeway/internal/wire/mqtt"
 	"github.com/causeway-iot/causeway/internal/wire/topic"
 )
@@ -120,6 +121,9 @@ func (c *conn) answer(f wire.Frame) error {
 	if err != nil {
 		return err
 	}
+	if c.v.provisioner != nil && dpstopic.Is(p.UserName, p.ClientID) {
+		return c.openProvisioning(&p)
+	}
 	cred, err := c.credential(&p)
 	if err != nil {
 		return err
@@ -161,15 +165,22 @@ func (c *conn) credential(p *wire.Connect) (causeway.Credential, error) {
 		return none, c.refuse(wire.RefusedClientID, ReasonClientID,
 			fmt.Errorf("the client id is not %q, which the user name says", u.ClientID()))
 	}
+	cred := c.proof(p)
+	cred.Host, cred.Identity, cred.APIVersion, cred.ClientType = u.Host, u.Identity(), u.APIVersion, u.ClientType
+	cred.ModelID, cred.AuthChain = u.ModelID, u.AuthChain
+	return cred, nil
+}
+
+// proof returns what a client shows of itself beside its user name.
+func (c *conn) proof(p *wire.Connect) causeway.Credential {
 	cred := causeway.Credential{
-		Host: u.Host, Identity: u.Identity(), Token: causeway.Secret(strings.Clone(p.Password)),
-		APIVersion: u.APIVersion, ClientType: u.ClientType, ModelID: u.ModelID, AuthChain: u.AuthChain,
+		Token:        causeway.Secret(strings.Clone(p.Password)),
 		Certificates: certificates(c.nc), Transport: causeway.MQTT, RemoteAddr: c.nc.RemoteAddr().String(),
 	}
 	if _, ok := c.nc.(interface{ Subprotocol() string }); ok {
 		cred.Transport = causeway.MQTTWS
 	}
-	return cred, nil
+	return cred
 }
 
 // certificates returns the chain the client presented.

@@ -89,8 +89,12 @@ func (c *conn) await(w *work) error {
 // returns where the rest begins, and how many bytes make a packet of it, 0 for
 // no rest.
 func (c *conn) decode(w *work) (pos, need int, err error) {
+	limit := maxPacket
+	if c.dps != nil {
+		limit = maxProvisioningPacket
+	}
 	for pos < w.fill {
-		f, n, need, err := wire.Split(w.buf[pos:w.fill], wire.V311, maxPacket)
+		f, n, need, err := wire.Split(w.buf[pos:w.fill], wire.V311, limit)
 		if err != nil {
 			return pos, 0, err
 		}
@@ -117,6 +121,9 @@ func (c *conn) packet(w *work, f wire.Frame) error {
 		if err := w.pub.Decode(f, wire.V311); err != nil {
 			return err
 		}
+		if c.dps != nil {
+			return c.ask(w)
+		}
 		return c.publish(w)
 	case wire.PUBACK:
 		var p wire.Ack
@@ -141,6 +148,9 @@ func (c *conn) packet(w *work, f wire.Frame) error {
 		if err := c.flush(w); err != nil {
 			return err
 		}
+		if c.dps != nil {
+			return c.subscribeAnswers(&p)
+		}
 		return c.subscribe(&p)
 	case wire.UNSUBSCRIBE:
 		var p wire.Unsubscribe
@@ -149,6 +159,9 @@ func (c *conn) packet(w *work, f wire.Frame) error {
 		}
 		if err := c.flush(w); err != nil {
 			return err
+		}
+		if c.dps != nil {
+			return c.unsubscribeAnswers(&p)
 		}
 		return c.unsubscribe(&p)
 	case wire.DISCONNECT:

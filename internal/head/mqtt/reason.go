@@ -27,6 +27,8 @@ const (
 	ReasonThrottled  Reason = "throttled"    // above its rate
 	ReasonQuota      Reason = "quota"        // above its quota
 	ReasonRejected   Reason = "hub_rejected" // the hub does not take the message
+
+	ReasonProvisioningIdle Reason = "provisioning_idle" // has not asked for anything for a while
 )
 
 // Refusals before a connection is open.
@@ -41,6 +43,7 @@ const (
 	ReasonWill            Reason = "will"
 	ReasonUnauthorized    Reason = "unauthorized"
 	ReasonBusy            Reason = "server_busy"
+	ReasonProvisioning    Reason = "provisioning_limit"
 )
 
 // Violations that end an open connection.
@@ -60,6 +63,7 @@ const (
 	ReasonUnknownFilter Reason = "unknown_filter"
 	ReasonForeignFilter Reason = "foreign_filter"
 	ReasonFilters       Reason = "too_many_filters"
+	ReasonRegistration  Reason = "registration_refused"
 )
 
 // end is why a connection ends.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/causeway-iot/causeway"
@@ -18,25 +19,28 @@ import (
 // after the first Serve. A nil Log or Metrics is replaced by one that nobody
 // sees.
 type Server struct {
-	Hub      causeway.Hub
-	Sessions SessionStore
-	Log      *slog.Logger
-	Metrics  *obs.Head
-	Limits   Limits
+	Hub         causeway.Hub
+	Sessions    SessionStore
+	Provisioner causeway.Provisioner // nil: its devices are refused as strangers to the hub
+	Log         *slog.Logger
+	Metrics     *obs.Head
+	Limits      Limits
 
 	unacked memory
 }
 
 // serving is one run of Serve.
 type serving struct {
-	hub      causeway.Hub
-	sessions SessionStore
-	log      *slog.Logger
-	metrics  *obs.Head
-	limits   Limits
-	unacked  *memory
-	clock    clock
-	seed     maphash.Seed
+	hub         causeway.Hub
+	sessions    SessionStore
+	provisioner causeway.Provisioner
+	log         *slog.Logger
+	metrics     *obs.Head
+	limits      Limits
+	unacked     *memory
+	clock       clock
+	seed        maphash.Seed
+	asking      atomic.Int64 // connections of the provisioning service
 
 	conns *accept.Group[*conn]
 	// life ends when connections have had the time to finish: it is what calls
@@ -56,7 +60,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		return errors.New("head/mqtt: a Server needs a Hub and Sessions")
 	}
 	v := &serving{
-		hub: s.Hub, sessions: s.Sessions, log: s.Log, metrics: s.Metrics, limits: s.Limits.withDefaults(),
+		hub: s.Hub, sessions: s.Sessions, provisioner: s.Provisioner, log: s.Log, metrics: s.Metrics, limits: s.Limits.withDefaults(),
 		unacked: &s.unacked, clock: clock{start: time.Now()}, seed: maphash.MakeSeed(),
 	}
 	if v.log == nil {

@@ -109,3 +109,16 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestCheckVersion(t *testing.T) {
+	for v, want := range map[string]string{
+		"2019-03-31": "", "2017-08-31": "", "2025-07-01-preview": "",
+		"": "is missing", "latest": "latest", "2017-08-30": "from 2017-08-31 on", "2019-02-30": "2019-02-30",
+		"2019-03-31-preview" + strings.Repeat("x", 20): "no", "2019-03-31-beta": "beta",
+	} {
+		err := dpsjson.CheckVersion(v)
+		if (err == nil) != (want == "") || err != nil && want != "no" && !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", v, err)
+		}
+	}
+}
