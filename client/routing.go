@@ -21,6 +21,7 @@ type Route struct {
 	Condition     string   `json:"condition,omitempty"` // "" is all
 	EndpointNames []string `json:"endpointNames,omitempty"`
 	IsEnabled     bool     `json:"isEnabled"`
+	Problem       string   `json:"problem,omitempty"` // why it takes nothing though it is enabled; only ever received
 }
 
 // Endpoint is a custom endpoint of a hub.

@@ -94,13 +94,22 @@ func newCmdRouteList(st *state.State, l *login) *cobra.Command {
 }
 
 func routeTable(t *table, list []client.Route) {
-	t.row("ROUTE", "SOURCE", "CONDITION", "ENDPOINTS", "ENABLED")
+	head := []any{"ROUTE", "SOURCE", "CONDITION", "ENDPOINTS", "ENABLED"}
+	broken := slices.ContainsFunc(list, func(r client.Route) bool { return r.Problem != "" })
+	if broken {
+		head = append(head, "PROBLEM")
+	}
+	t.row(head...)
 	for _, r := range list {
 		condition := r.Condition
 		if condition == "" {
 			condition = "true"
 		}
-		t.row(r.Name, r.Source, condition, strings.Join(r.EndpointNames, ", "), yesNo(r.IsEnabled))
+		row := []any{r.Name, r.Source, condition, strings.Join(r.EndpointNames, ", "), yesNo(r.IsEnabled)}
+		if broken {
+			row = append(row, r.Problem)
+		}
+		t.row(row...)
 	}
 }
 

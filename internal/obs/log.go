@@ -33,7 +33,7 @@ const (
 	KeyReason    = "reason"    // why something ended or was refused
 	KeyRemote    = "remote"    // address of the peer
 	KeyRequest   = "request"   // id of an HTTP request, as in x-ms-request-id
-	KeyRoute     = "route"     // pattern of an HTTP route
+	KeyRoute     = "route"     // pattern of an HTTP route, or name of a route of a hub
 	KeyStatus    = "status"    // HTTP status or status of a result
 	KeyTook      = "took"      // a duration
 	KeyTransport = "transport" // mqtt, mqtt-ws, amqp, amqp-ws, https

@@ -41,6 +41,8 @@ type Hub struct {
 	Routed   *prometheus.CounterVec // messages by "endpoint"
 	Fallback prometheus.Counter     // those that only the fallback route took
 	Unrouted *prometheus.CounterVec // those that no route took, by "source"
+	// BrokenRoutes are routes that take nothing because they make no sense.
+	BrokenRoutes prometheus.Gauge
 }
 
 // Log is the metrics of one event log.
@@ -146,9 +148,10 @@ func NewHub(reg prometheus.Registerer, name string) *Hub {
 		Takeovers:      m.counter("causeway_hub_takeovers_total", "Sessions replaced by a newer connection of the same identity."),
 		Refused:        m.vec("causeway_hub_refused_total", "Refused requests, by error name.", "reason"),
 
-		Routed:   m.vec("causeway_hub_routed_total", "Messages that routes took to an endpoint, by endpoint.", "endpoint"),
-		Fallback: m.counter("causeway_hub_fallback_total", "Messages that no route took but the fallback route."),
-		Unrouted: m.vec("causeway_hub_unrouted_total", "Messages that no route took and that were dropped, by source.", "source"),
+		Routed:       m.vec("causeway_hub_routed_total", "Messages that routes took to an endpoint, by endpoint.", "endpoint"),
+		Fallback:     m.counter("causeway_hub_fallback_total", "Messages that no route took but the fallback route."),
+		BrokenRoutes: m.gauge("causeway_hub_routes_broken", "Routes that take nothing because they make no sense to this version of the program."),
+		Unrouted:     m.vec("causeway_hub_unrouted_total", "Messages that no route took and that were dropped, by source.", "source"),
 	}
 }
 

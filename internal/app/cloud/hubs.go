@@ -121,7 +121,7 @@ func (h *hubs) start(d directory.Hub) error {
 		r.metrics.release()
 		return errors.Join(fmt.Errorf("start hub %s: %w", d.Name, err), r.endpoints.Close(), r.blobs.Close(), r.events.Close())
 	}
-	r.metrics.MustRegister(r.endpoints, h.waiting(d.Name), h.waitingOutbox(d.Name, outbox.Feedback), h.waitingOutbox(d.Name, outbox.FileNotifications))
+	r.metrics.MustRegister(r.endpoints, h.brokenConfigurations(d.Name), h.waiting(d.Name), h.waitingOutbox(d.Name, outbox.Feedback), h.waitingOutbox(d.Name, outbox.FileNotifications))
 	ctx, cancel := context.WithCancel(h.ctx)
 	r.cancel = cancel
 	go func() { r.done <- r.run(ctx) }()
@@ -136,6 +136,14 @@ func (h *hubs) waiting(name string) prometheus.Collector {
 		Name: "causeway_hub_commands_waiting", Help: "Cloud-to-device messages in queues, at most a million.",
 		ConstLabels: prometheus.Labels{"hub": name},
 	}, name, func(ctx context.Context) (int, error) { return h.commands.Waiting(ctx, name) })
+}
+
+// brokenConfigurations is the metric of configurations that target nothing.
+func (h *hubs) brokenConfigurations(name string) prometheus.Collector {
+	return h.gauge(prometheus.GaugeOpts{
+		Name: "causeway_hub_configurations_broken", Help: "Configurations whose target condition makes no sense to this version of the program.",
+		ConstLabels: prometheus.Labels{"hub": name},
+	}, name, func(context.Context) (int, error) { return h.deployments.Broken(name), nil })
 }
 
 // waitingOutbox is the metric of the messages of one kind that wait for back

@@ -88,7 +88,13 @@ func (s *Service) applyModules(ctx context.Context, rec *registry.Record, c *con
 	if f := s.fleet(rec.ID.Hub); f != nil {
 		l.b = f.book.Load()
 	}
-	members := l.members(ctx, Edge, rec, nil, nil, true)
+	agent := rec.ID
+	agent.Module = registry.EdgeAgent
+	now, err := s.o.Registry.Get(ctx, agent)
+	if err != nil {
+		return err
+	}
+	members := l.members(ctx, Edge, rec, now.Configurations, nil, true)
 	auto := deploy(members)
 	trace, err := s.o.Store.Trace(ctx, rec.ID)
 	if err != nil {

@@ -18,6 +18,7 @@ type compiled struct {
 	content content
 	base    bool                // of an edge deployment
 	cond    *hubquery.Condition // nil targets nothing
+	broken  error               // why the condition makes no sense; devices are left as they are
 	ord     int                 // its place in the book, lowest precedence first
 }
 

@@ -148,8 +148,12 @@ func (s *Service) rebuild(f *fleet) error {
 			continue
 		}
 		one, err := compile(&c.Configuration)
-		if err != nil {
+		if one == nil {
 			return fmt.Errorf("configuration %s: %w", c.ID, err)
+		}
+		if one.broken = err; err != nil {
+			s.log.Error("a configuration targets nothing new until it is mended: its condition makes no sense to this version of the program",
+				"hub", f.hub, "configuration", c.ID, "error", err)
 		}
 		configs = append(configs, one)
 	}
@@ -157,7 +161,8 @@ func (s *Service) rebuild(f *fleet) error {
 	return nil
 }
 
-// compile makes a configuration ready that was checked before.
+// compile makes a configuration ready that was checked before. With an error of
+// its condition, which then is none, it returns the configuration too.
 func compile(c *Configuration) (*compiled, error) {
 	parsed, err := parseContent(c.Content)
 	if err != nil {
@@ -170,6 +175,21 @@ func compile(c *Configuration) (*compiled, error) {
 	one := &compiled{Configuration: *c, kind: kind, content: parsed, base: kind == Edge && parsed.base()}
 	one.cond, err = condition(kind, c.TargetCondition)
 	return one, err
+}
+
+// Broken returns how many configurations of a hub have conditions that make no
+// sense to this version of the program.
+func (s *Service) Broken(hub string) (n int) {
+	f := s.fleet(hub)
+	if f == nil {
+		return 0
+	}
+	for _, c := range f.book.Load().all {
+		if c.broken != nil {
+			n++
+		}
+	}
+	return n
 }
 
 // Get returns a configuration. Code: ConfigurationNotFound.

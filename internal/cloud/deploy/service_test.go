@@ -200,3 +200,45 @@ func TestMetrics(t *testing.T) {
 		}
 	})
 }
+
+// TestBrokenCondition: a stored condition that this version of the program does
+// not take keeps nobody from working. Devices that have the configuration keep
+// it, also when all are looked at; no other gets it; the others go on, and so
+// does it once it is mended.
+func TestBrokenCondition(t *testing.T) {
+	bubble(t, deploy.Options{}, func(t *testing.T, w *world) {
+		w.create(dev("has"), false, `{"a":1}`)
+		w.create(dev("edge"), true, "")
+		w.put("old", 1, "tags.a = 1", plain)
+		w.put("layer", 1, "deviceId = 'edge'", base("", ""))
+		w.settle()
+		agent := w.get(mod("edge", "$edgeAgent")).Twin.Desired.Properties
+		w.store.Fail(func(string) error { return causeway.Errorf(causeway.ServiceUnavailable, "test", "dead") })
+		w.halt() // a crash: everything is looked at again
+		w.store.Fail(nil)
+		all, err := w.store.Configurations(t.Context())
+		w.must(err)
+		for _, c := range all {
+			c.TargetCondition = "EVERY device"
+			w.must(w.store.PutConfiguration(t.Context(), c))
+		}
+		w.open()
+		if n := w.service.Broken(hub); n != 2 {
+			t.Errorf("%d are broken", n)
+		}
+		w.create(dev("new"), false, `{"a":1}`)
+		w.put("sound", 2, "tags.a = 1", `{"deviceContent":{"properties.desired.b":2}}`)
+		w.settle()
+		w.check(dev("has"), `{"a":1,"b":2}`, on{"old": applied, "sound": applied})
+		w.check(dev("new"), `{"b":2}`, on{"sound": applied})
+		w.check(mod("edge", "$edgeAgent"), string(agent), on{"layer": applied})
+		w.change("old", func(c *deploy.Configuration) { c.TargetCondition = "tags.a = 1" })
+		w.change("layer", func(c *deploy.Configuration) { c.TargetCondition = "deviceId = 'edge'" })
+		w.settle()
+		w.check(dev("new"), `{"a":1,"b":2}`, on{"old": applied, "sound": applied})
+		w.check(mod("edge", "$edgeAgent"), string(agent), on{"layer": applied})
+		if n := w.service.Broken(hub); n != 0 {
+			t.Errorf("%d are broken", n)
+		}
+	})
+}

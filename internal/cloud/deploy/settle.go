@@ -141,7 +141,7 @@ func (l *look) members(ctx context.Context, k Kind, rec *registry.Record, have m
 	var row hubquery.Row
 	for _, c := range l.b.of[k] {
 		targets := have[c.ID] != ""
-		if all || bits.has(c.ord) {
+		if (all || bits.has(c.ord)) && c.broken == nil {
 			if row == nil {
 				row = l.o.Query.Row(ctx, rec)
 			}

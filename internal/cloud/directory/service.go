@@ -198,7 +198,7 @@ func (s *Service) put(ctx context.Context, op string, old *snapshot, h Hub) (Hub
 	if err := h.validate(op); err != nil {
 		return Hub{}, err
 	}
-	if err := h.Settings.Routing.Validate(s.kinds); err != nil {
+	if err := h.Settings.Routing.Validate(s.kinds, old.byName[h.Name].Settings.Routing); err != nil {
 		return Hub{}, err
 	}
 	if h.Settings.Routing.IsDefault() {

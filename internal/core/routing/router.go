@@ -17,6 +17,7 @@ type Router struct {
 	rules     [sources]*routecond.Group // nil for a source that no route takes
 	fallback  rule                      // takes telemetry that no rule took; without targets it is off
 	endpoints []string
+	broken    []Broken
 	enrich    [][]enrichment // by endpoint; nil when there are none at all
 	work      sync.Pool      // of *Work
 }
@@ -42,7 +43,15 @@ func (t Targets) Next() (i int, rest Targets) {
 	return bits.TrailingZeros32(uint32(t)), t & (t - 1)
 }
 
-// Compile makes the router of a hub. The settings are valid ([Settings.Validate]).
+// Broken is a route that takes nothing because it makes no sense, and why.
+type Broken struct {
+	Route string
+	Err   error
+}
+
+// Compile makes the router of a hub. The settings were valid when they were set
+// ([Settings.Validate]), maybe by another version of the program: a route that
+// no longer makes sense takes nothing, and leaves the others alone.
 func Compile(hub string, s *Settings) (*Router, error) {
 	if s == nil {
 		s = &Settings{}
@@ -57,13 +66,10 @@ func Compile(hub string, s *Settings) (*Router, error) {
 		if !route.IsEnabled {
 			continue
 		}
-		from, ok := sourceOf(route.Source)
-		if !ok {
-			return nil, fmt.Errorf("route %s: unknown source %q", route.Name, route.Source)
-		}
-		rule, ok, err := r.rule(route)
+		from, rule, ok, err := r.rule(route)
 		if err != nil {
-			return nil, err
+			r.broken = append(r.broken, Broken{route.Name, err})
+			continue
 		}
 		if ok {
 			conditions[from] = append(conditions[from], rule.condition)
@@ -78,8 +84,8 @@ func Compile(hub string, s *Settings) (*Router, error) {
 	if f := s.Fallback(); f.IsEnabled {
 		f.EndpointNames = []string{Events}
 		var err error
-		if r.fallback, _, err = r.rule(f); err != nil {
-			return nil, err
+		if _, r.fallback, _, err = r.rule(f); err != nil {
+			r.broken = append(r.broken, Broken{FallbackName, err})
 		}
 	}
 	if err := r.addEnrichments(s.Enrichments); err != nil {
@@ -89,20 +95,45 @@ func Compile(hub string, s *Settings) (*Router, error) {
 }
 
 // rule compiles a route; ok is false for one that never takes anything.
-func (r *Router) rule(route Route) (_ rule, ok bool, err error) {
+func (r *Router) rule(route Route) (from source, _ rule, ok bool, err error) {
+	if from, err = sourceIn(route); err != nil {
+		return from, rule{}, false, err
+	}
 	c, err := compile(&r.set, route)
 	if err != nil {
-		return rule{}, false, fmt.Errorf("route %s: %w", route.Name, err)
+		return from, rule{}, false, err
 	}
 	if b, fixed := c.Constant(); fixed && b != routecond.True {
-		return rule{}, false, nil
+		return from, rule{}, false, nil
 	}
 	to, err := r.targets(route.EndpointNames)
 	if err != nil {
-		return rule{}, false, fmt.Errorf("route %s: %w", route.Name, err)
+		return from, rule{}, false, err
 	}
-	return rule{c, to}, true, nil
+	return from, rule{c, to}, true, nil
 }
+
+func sourceIn(r Route) (source, error) {
+	s, ok := sourceOf(r.Source)
+	if fallback := r.Source == "" && (r.Name == "" || r.Name == FallbackName); !ok && !fallback {
+		return s, fmt.Errorf("the source %q is none of %s", r.Source, sourceList())
+	}
+	return s, nil
+}
+
+// Problem returns why a route takes nothing though it is enabled, nil for a
+// sound one. Endpoints are not looked at.
+func (r Route) Problem() error {
+	if _, err := sourceIn(r); err != nil {
+		return err
+	}
+	_, err := compile(new(routecond.Set), r)
+	return err
+}
+
+// Broken returns the enabled routes that take nothing because they make no
+// sense.
+func (r *Router) Broken() []Broken { return r.broken }
 
 func compile(set *routecond.Set, r Route) (*routecond.Condition, error) {
 	text := r.Condition

@@ -112,7 +112,7 @@ func TestValidate(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			err := c.s.Validate(kinds)
+			err := c.s.Validate(kinds, nil)
 			if causeway.CodeOf(err) != causeway.ArgumentInvalid || !strings.Contains(causeway.MessageOf(err), c.want) {
 				t.Errorf("got %v\nwant %s", err, c.want)
 			}
@@ -122,17 +122,17 @@ func TestValidate(t *testing.T) {
 		Routes:    []routing.Route{route("", "x", "("), route("b", routing.DeviceMessages, "", "nope")},
 		Endpoints: []routing.EndpointSettings{{Name: "a", Kind: "pigeon"}},
 	}
-	if err := all.Validate(nil); strings.Count(err.Error(), "; ") != 5 {
+	if err := all.Validate(nil, nil); strings.Count(err.Error(), "; ") != 5 {
 		t.Errorf("not everything at once: %v", err)
 	}
 	good := routing.Settings{
 		Endpoints: []routing.EndpointSettings{endpoint("a")},
 		Routes:    []routing.Route{route("r", routing.TwinChanges, "twin_change_includes(tags.a)", "a", "events")},
 	}
-	if err := good.Validate(kinds); err != nil {
+	if err := good.Validate(kinds, nil); err != nil {
 		t.Error(err)
 	}
-	if err := (*routing.Settings)(nil).Validate(nil); err != nil {
+	if err := (*routing.Settings)(nil).Validate(nil, nil); err != nil {
 		t.Error(err)
 	}
 }
@@ -164,7 +164,7 @@ func json1(body string, props ...string) causeway.Message {
 
 func compile(t *testing.T, s routing.Settings) *routing.Router {
 	t.Helper()
-	if err := s.Validate(kinds); err != nil {
+	if err := s.Validate(kinds, nil); err != nil {
 		t.Fatal(err)
 	}
 	r, err := routing.Compile("plant", &s)

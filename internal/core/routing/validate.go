@@ -2,6 +2,7 @@ package routing
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -35,12 +36,19 @@ type Kinds map[string]func(EndpointSettings) error
 var reserved = []string{Events, "fileNotifications", "operationsMonitoringEvents", "$default"}
 
 // Validate reports everything that is wrong with s, where and how to mend it.
-// Code: ArgumentInvalid.
-func (s *Settings) Validate(kinds Kinds) error {
+// Conditions that stand in was too, the settings that s replaces, are not looked
+// at: one that a former version of the program took must not keep the rest from
+// being changed. Code: ArgumentInvalid.
+func (s *Settings) Validate(kinds Kinds, was *Settings) error {
 	if s == nil {
 		return nil
 	}
-	v := validator{kinds: kinds, names: map[string]bool{Events: true}}
+	v := validator{kinds: kinds, names: map[string]bool{Events: true}, was: map[string]Route{}}
+	if was != nil {
+		for _, r := range append(slices.Clone(was.Routes), was.Fallback()) {
+			v.was[cmp.Or(r.Name, FallbackName)] = r
+		}
+	}
 	v.endpoints(s.Endpoints)
 	v.routes(s.Routes)
 	if s.FallbackRoute != nil {
@@ -55,7 +63,8 @@ func (s *Settings) Validate(kinds Kinds) error {
 
 type validator struct {
 	kinds Kinds
-	names map[string]bool // of endpoints
+	names map[string]bool  // of endpoints
+	was   map[string]Route // by name
 	wrong []string
 }
 
@@ -158,6 +167,9 @@ func (v *validator) fallback(r Route) {
 }
 
 func (v *validator) condition(what string, r Route) {
+	if was, ok := v.was[cmp.Or(r.Name, FallbackName)]; ok && was.Condition == r.Condition && was.Source == r.Source {
+		return
+	}
 	if _, err := compile(new(routecond.Set), r); err != nil {
 		v.bad("the condition of %s is wrong: %v", what, err)
 	}

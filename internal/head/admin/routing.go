@@ -22,10 +22,15 @@ type routeBody struct {
 	Condition     string   `json:"condition,omitempty" maxLength:"16384" doc:"Which of them, in the language of routing queries; all unless said otherwise" example:"$body.temperature > 30"`
 	EndpointNames []string `json:"endpointNames,omitempty" nullable:"false" maxItems:"11" doc:"Where they go; events is the built-in endpoint" example:"[\"events\"]"`
 	IsEnabled     *bool    `json:"isEnabled,omitempty" doc:"Whether it takes messages; true unless said otherwise"`
+	Problem       string   `json:"problem,omitempty" readOnly:"true" doc:"Why it takes nothing though it is enabled: a condition that a former version of the program took"`
 }
 
 func newRoute(r routing.Route) routeBody {
-	return routeBody{r.Name, string(r.Source), r.Condition, r.EndpointNames, &r.IsEnabled}
+	b := routeBody{r.Name, string(r.Source), r.Condition, r.EndpointNames, &r.IsEnabled, ""}
+	if err := r.Problem(); err != nil {
+		b.Problem = err.Error()
+	}
+	return b
 }
 
 func (b *routeBody) route() routing.Route {

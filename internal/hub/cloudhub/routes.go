@@ -28,12 +28,14 @@ type routes struct {
 // bind compiles the routes of d and finds their endpoints; nil for none.
 func (h *Hub) bind(d directory.Hub) (*routes, error) {
 	if d.Settings.Routing.IsDefault() {
+		h.metrics.BrokenRoutes.Set(0)
 		return nil, nil
 	}
 	router, err := routing.Compile(h.name, d.Settings.Routing)
 	if err != nil {
 		return nil, err
 	}
+	h.tellBroken(router.Broken())
 	r := &routes{Router: router, metrics: h.metrics}
 	for i, name := range router.Endpoints() {
 		var e routing.Endpoint
@@ -51,6 +53,22 @@ func (h *Hub) bind(d directory.Hub) (*routes, error) {
 		r.counts = append(r.counts, h.metrics.Routed.WithLabelValues(name))
 	}
 	return r, nil
+}
+
+// tellBroken tells of routes that take nothing, of each once until it changes.
+func (h *Hub) tellBroken(routes []routing.Broken) {
+	h.metrics.BrokenRoutes.Set(float64(len(routes)))
+	told := map[string]string{}
+	if now := h.current.Load(); now != nil && now.routes != nil {
+		for _, b := range now.routes.Broken() {
+			told[b.Route] = b.Err.Error()
+		}
+	}
+	for _, b := range routes {
+		if text, ok := told[b.Route]; !ok || text != b.Err.Error() {
+			h.log.Error("a route takes nothing until it is mended: it makes no sense to this version of the program", obs.KeyRoute, b.Route, obs.KeyError, b.Err)
+		}
+	}
 }
 
 // gone is an endpoint that could not be found. It keeps nothing, so it must not
