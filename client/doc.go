@@ -2,7 +2,7 @@
 // protocols of Azure IoT Hub.
 //
 // [Provision] asks a provisioning service for the hub of a device. Then there are
-// five clients:
+// six clients:
 //
 //   - [Device] is a device or a module. It talks MQTT or AMQP over TLS, or over
 //     a WebSocket, sends telemetry, keeps a twin, receives commands and answers
@@ -16,6 +16,8 @@
 //   - [Events] reads the events of a hub by AMQP, from its Event
 //     Hubs-compatible endpoint: [EventReader] one partition, [Events.Consume]
 //     all of them, with checkpoints.
+//   - [Enrollments] is a back end of a provisioning service: which devices may
+//     come, and what became of them.
 //   - [Admin] is an operator of a Causeway cloud: its hubs, and the live stream
 //     of what they receive. It has no counterpart in Azure IoT Hub.
 //

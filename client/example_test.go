@@ -198,3 +198,28 @@ func ExampleEvents_Consume() {
 	})
 	log.Fatal(err)
 }
+
+// A back end admits a device, and sees what became of it.
+func ExampleEnrollments() {
+	ctx := context.Background()
+	c, err := client.NewEnrollments(os.Getenv("DPS_CONNECTION_STRING"), client.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer c.Close()
+	made, err := c.Create(ctx, client.Enrollment{
+		RegistrationID: "press-7", Attestation: client.EnrollmentAttestation{Type: "symmetricKey"},
+		InitialTwin: &client.InitialTwin{Tags: []byte(`{"line":7}`)},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("the device needs the key", made.Attestation.SymmetricKey.PrimaryKey)
+
+	// Later.
+	r, err := c.Registration(ctx, "press-7")
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(r.Status, r.Hub, r.DeviceID)
+}

@@ -64,6 +64,9 @@ type Attestation struct {
 	// Primary and Secondary certificates of X509, DER: of the device itself, or
 	// those that have signed the certificates of a group's devices.
 	Primary, Secondary []byte
+	// KeepPrimary and KeepSecondary, of an enrollment that a client gave, leave the
+	// certificate as it is: the client has only a description of it.
+	KeepPrimary, KeepSecondary bool
 	// Authorities of X509: names of verified certificates of the service that
 	// count instead.
 	PrimaryAuthority, SecondaryAuthority string

@@ -333,11 +333,18 @@ func (j *x509JSON) read(a *Attestation, group bool) (err error) {
 		if a.Secondary, err = pair.Secondary.der(name + ".secondary"); err != nil {
 			return err
 		}
+		a.KeepPrimary, a.KeepSecondary = pair.Primary.described(), pair.Secondary.described()
 	}
 	if j.Authorities != nil {
 		a.PrimaryAuthority, a.SecondaryAuthority = j.Authorities.Primary, j.Authorities.Secondary
 	}
 	return nil
+}
+
+// described reports whether j only tells what is in a certificate, as an
+// enrollment that was read does.
+func (j *certificateJSON) described() bool {
+	return j != nil && j.Certificate == "" && j.Info != nil
 }
 
 // der returns the certificate; nil for none, or for one that is only described as

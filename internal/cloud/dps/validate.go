@@ -123,9 +123,14 @@ func (i *Instance) attestation(a, old *Attestation, group bool) error {
 
 // certificates checks the certificates or authorities of an enrollment.
 func (i *Instance) certificates(a, old *Attestation, group bool) error {
-	pinned := len(a.Primary)+len(a.Secondary) > 0
 	named := a.PrimaryAuthority != "" || a.SecondaryAuthority != ""
-	if !pinned && !named && old != nil {
+	keep := a.KeepPrimary || a.KeepSecondary
+	if old != nil {
+		a.keep(old)
+	}
+	a.KeepPrimary, a.KeepSecondary = false, false
+	pinned := len(a.Primary)+len(a.Secondary) > 0
+	if !pinned && !named && !keep && old != nil {
 		a.Primary, a.Secondary, a.PrimaryAuthority, a.SecondaryAuthority = old.Primary, old.Secondary, old.PrimaryAuthority, old.SecondaryAuthority
 		return nil
 	}
@@ -154,6 +159,20 @@ func (i *Instance) certificates(a, old *Attestation, group bool) error {
 		}
 	}
 	return nil
+}
+
+// keep takes over the certificates of old that stay. A secondary one that is left
+// alone becomes the primary one: it cannot be sent again by who does not have it.
+func (a *Attestation) keep(old *Attestation) {
+	if a.KeepPrimary {
+		a.Primary = old.Primary
+	}
+	if a.KeepSecondary {
+		a.Secondary = old.Secondary
+		if len(a.Primary) == 0 {
+			a.Primary, a.Secondary = a.Secondary, nil
+		}
+	}
 }
 
 // allocation checks how a hub is chosen.
