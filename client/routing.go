@@ -105,9 +105,18 @@ func (a *Admin) Routing(ctx context.Context, hub string) (Routing, error) {
 	return a.routing(ctx, "get routing", http.MethodGet, routingPath(hub), nil)
 }
 
-// PutRouting replaces all of it.
-func (a *Admin) PutRouting(ctx context.Context, hub string, r Routing) (Routing, error) {
-	return a.routing(ctx, "replace routing", http.MethodPut, routingPath(hub), r)
+// discarding adds the consent to lose messages to a path.
+func discarding(path string, discard bool) string {
+	if discard {
+		return path + "?discard=true"
+	}
+	return path
+}
+
+// PutRouting replaces all of it. Without discard it is refused with
+// GenericConflict while messages wait for an endpoint that is to go.
+func (a *Admin) PutRouting(ctx context.Context, hub string, r Routing, discard bool) (Routing, error) {
+	return a.routing(ctx, "replace routing", http.MethodPut, discarding(routingPath(hub), discard), r)
 }
 
 // PutRoute creates or replaces a route.
@@ -130,14 +139,17 @@ func (a *Admin) SetFallback(ctx context.Context, hub string, enabled bool, condi
 }
 
 // PutEndpoint creates or replaces a custom endpoint. Without secrets, those of
-// one that is replaced stay.
-func (a *Admin) PutEndpoint(ctx context.Context, hub string, e Endpoint) (Routing, error) {
-	return a.routing(ctx, "put endpoint", http.MethodPut, routingPath(hub, "endpoints", e.Name), e)
+// one that is replaced stay. Without discard it is refused with GenericConflict
+// while messages wait that one of the new kind cannot take over: those of an event
+// hub, or for one.
+func (a *Admin) PutEndpoint(ctx context.Context, hub string, e Endpoint, discard bool) (Routing, error) {
+	return a.routing(ctx, "put endpoint", http.MethodPut, discarding(routingPath(hub, "endpoints", e.Name), discard), e)
 }
 
-// DeleteEndpoint removes a custom endpoint.
-func (a *Admin) DeleteEndpoint(ctx context.Context, hub, name string) (Routing, error) {
-	return a.routing(ctx, "delete endpoint", http.MethodDelete, routingPath(hub, "endpoints", name), nil)
+// DeleteEndpoint removes a custom endpoint. Without discard it is refused with
+// GenericConflict while messages wait for it.
+func (a *Admin) DeleteEndpoint(ctx context.Context, hub, name string, discard bool) (Routing, error) {
+	return a.routing(ctx, "delete endpoint", http.MethodDelete, discarding(routingPath(hub, "endpoints", name), discard), nil)
 }
 
 // PutEnrichment creates or replaces an enrichment.

@@ -44,6 +44,7 @@ the form that 'causeway route export' prints; "-" is standard input. What the fi
 leaves out is removed, but for the secrets of endpoints that it names without.`,
 		Example: "  causeway route export >routes.json\n  causeway route apply routes.json",
 	}
+	discard := addDiscard(cmd)
 	out := addOutput(cmd, st)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		text, err := st.ReadFile(args[0])
@@ -60,7 +61,7 @@ leaves out is removed, but for the secrets of endpoints that it names without.`,
 			}
 		}
 		return l.withRouting(cmd.Context(), func(ctx context.Context, a *client.Admin, hub string) error {
-			r, err := a.PutRouting(ctx, hub, r)
+			r, err := a.PutRouting(ctx, hub, r, *discard)
 			if err != nil {
 				return err
 			}

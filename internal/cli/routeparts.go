@@ -161,6 +161,7 @@ there are and what they need says "causeway route endpoint kinds".`,
 	cmd.Flags().StringVar(&e.Kind, "kind", "", "what it is")
 	cmd.Flags().StringVar(&config, "config", "", "what endpoints of the kind need, as `JSON`")
 	cmd.Flags().StringArrayVar(&secrets, "secret", nil, "key or connection string `name=value`, may be repeated")
+	discard := addDiscard(cmd)
 	out := addOutput(cmd, st)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		e.Name = args[0]
@@ -190,7 +191,7 @@ there are and what they need says "causeway route endpoint kinds".`,
 			e.Secrets[k] = strings.TrimSuffix(v, "\n")
 		}
 		return l.withRouting(cmd.Context(), func(ctx context.Context, a *client.Admin, hub string) error {
-			r, err := a.PutEndpoint(ctx, hub, e)
+			r, err := a.PutEndpoint(ctx, hub, e, *discard)
 			if err != nil {
 				return err
 			}
@@ -201,13 +202,20 @@ there are and what they need says "causeway route endpoint kinds".`,
 	return cmd
 }
 
+// addDiscard adds the flag that gives consent to lose messages.
+func addDiscard(cmd *cobra.Command) *bool {
+	return cmd.Flags().Bool("discard", false, "drop the messages that still wait for an endpoint that goes")
+}
+
 func newCmdEndpointRemove(st *state.State, l *login) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "remove NAME", Aliases: []string{"rm", "delete"}, Short: "Remove a custom endpoint that no route names", Args: exactArgs("NAME"),
+		Long: "Removes a custom endpoint that no route and no enrichment names. While messages\nwait for it this is refused, unless --discard says that they are not wanted.",
 	}
+	discard := addDiscard(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return l.withRouting(cmd.Context(), func(ctx context.Context, a *client.Admin, hub string) error {
-			if _, err := a.DeleteEndpoint(ctx, hub, args[0]); err != nil {
+			if _, err := a.DeleteEndpoint(ctx, hub, args[0], *discard); err != nil {
 				return err
 			}
 			fmt.Fprintf(st.Stderr, "removed endpoint %s\n", args[0])

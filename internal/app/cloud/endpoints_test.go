@@ -123,8 +123,8 @@ func TestEndpoints(t *testing.T) {
 	}
 	must(a.PutEndpoint(ctx, "localhost", client.Endpoint{
 		Name: "web", Kind: "webhook", Config: map[string]any{"url": web.URL, "delivery": map[string]any{"maxBackoff": "1s"}}, Secrets: map[string]string{"token": "hidden"},
-	}))
-	must(a.PutEndpoint(ctx, "localhost", client.Endpoint{Name: "alarms", Kind: "eventHub", Config: map[string]any{"partitions": 1}}))
+	}, false))
+	must(a.PutEndpoint(ctx, "localhost", client.Endpoint{Name: "alarms", Kind: "eventHub", Config: map[string]any{"partitions": 1}}, false))
 	must(a.PutRoute(ctx, "localhost", client.Route{Name: "all", EndpointNames: []string{"web", "alarms"}, IsEnabled: true}))
 	if h := r.health(a, "web", func(client.EndpointHealth) bool { return true }); h.Status != "unknown" {
 		t.Errorf("health %+v", h)
@@ -188,8 +188,9 @@ func TestEndpoints(t *testing.T) {
 		t.Errorf("%+v, %v", routing, err)
 	}
 	must(a.DeleteRoute(ctx, "localhost", "all"))
-	must(a.DeleteEndpoint(ctx, "localhost", "web"))
-	must(a.DeleteEndpoint(ctx, "localhost", "alarms"))
+	r.health(a, "web", func(h client.EndpointHealth) bool { return h.Waiting == 0 })
+	must(a.DeleteEndpoint(ctx, "localhost", "web", false))
+	must(a.DeleteEndpoint(ctx, "localhost", "alarms", false))
 	if list, err := a.EndpointHealth(ctx, "localhost"); err != nil || len(list) != 0 {
 		t.Errorf("%+v, %v", list, err)
 	}
@@ -204,7 +205,7 @@ func TestEventGrid(t *testing.T) {
 	r := start(t, configFor(dir), cloud.Options{Devices: []string{"d1"}})
 	a, s, ctx := r.admin(dir), r.service(), t.Context()
 	web := newReceiver(t)
-	if _, err := a.PutEndpoint(ctx, "localhost", client.Endpoint{Name: "grid", Kind: "webhook", Config: map[string]any{"url": web.URL, "format": "eventGrid"}}); err != nil {
+	if _, err := a.PutEndpoint(ctx, "localhost", client.Endpoint{Name: "grid", Kind: "webhook", Config: map[string]any{"url": web.URL, "format": "eventGrid"}}, false); err != nil {
 		t.Fatal(err)
 	}
 	for _, source := range []string{"DeviceLifecycleEvents", "DeviceMessages"} {
@@ -247,7 +248,7 @@ func TestDeadLetters(t *testing.T) {
 	a, ctx := r.admin(dir), t.Context()
 	web := newReceiver(t)
 	web.answer(http.StatusUnprocessableEntity)
-	if _, err := a.PutEndpoint(ctx, "localhost", client.Endpoint{Name: "web", Kind: "webhook", Config: map[string]any{"url": web.URL, "delivery": map[string]any{"maxAttempts": 1}}}); err != nil {
+	if _, err := a.PutEndpoint(ctx, "localhost", client.Endpoint{Name: "web", Kind: "webhook", Config: map[string]any{"url": web.URL, "delivery": map[string]any{"maxAttempts": 1}}}, false); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := a.PutRoute(ctx, "localhost", client.Route{Name: "all", EndpointNames: []string{"web"}, IsEnabled: true}); err != nil {

@@ -3,13 +3,16 @@ package admin
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/cloud/directory"
+	"github.com/causeway-iot/causeway/internal/cloud/endpoint"
 	"github.com/causeway-iot/causeway/internal/core/auth"
 	"github.com/causeway-iot/causeway/internal/core/routing"
 	"github.com/causeway-iot/causeway/internal/obs"
@@ -153,8 +156,14 @@ func setFallback(s *routing.Settings, f routing.Route) {
 
 type routingOutput struct{ Body routingBody }
 
+// Discard is the consent to lose messages.
+type Discard struct {
+	Discard bool `query:"discard" doc:"Whether an endpoint goes with the messages that wait for it; otherwise it is refused with 409 while there are some"`
+}
+
 type putRoutingInput struct {
 	HubPath
+	Discard
 	Body routingBody
 }
 
@@ -179,7 +188,13 @@ type putFallbackInput struct {
 
 type putEndpointInput struct {
 	RoutingPath
+	Discard
 	Body endpointBody
+}
+
+type deleteEndpointInput struct {
+	RoutingPath
+	Discard
 }
 
 type putEnrichmentInput struct {
@@ -199,12 +214,16 @@ func (s *Server) addRouting(api huma.API) {
 		op.Errors = append(op.Errors, http.StatusBadRequest, http.StatusNotFound, http.StatusUnprocessableEntity)
 		return op
 	}
-	huma.Register(api, writes(operation("putRouting", http.MethodPut, "/hubs/{hub}/routing", tag, "Replace all routes, endpoints and enrichments of a hub", 0)), s.putRouting)
+	drops := func(op huma.Operation) huma.Operation {
+		op.Errors = append(op.Errors, http.StatusConflict)
+		return writes(op)
+	}
+	huma.Register(api, drops(operation("putRouting", http.MethodPut, "/hubs/{hub}/routing", tag, "Replace all routes, endpoints and enrichments of a hub", 0)), s.putRouting)
 	huma.Register(api, writes(operation("putRoute", http.MethodPut, "/hubs/{hub}/routing/routes/{name}", tag, "Create or replace a route", auth.AllRights)), s.putRoute)
 	huma.Register(api, writes(operation("deleteRoute", http.MethodDelete, "/hubs/{hub}/routing/routes/{name}", tag, "Remove a route", auth.AllRights)), s.deleteRoute)
 	huma.Register(api, writes(operation("putFallback", http.MethodPut, "/hubs/{hub}/routing/fallback", tag, "Change the fallback route, which takes telemetry that no route takes to events", auth.AllRights)), s.putFallback)
-	huma.Register(api, writes(operation("putEndpoint", http.MethodPut, "/hubs/{hub}/routing/endpoints/{name}", tag, "Create or replace a custom endpoint", 0)), s.putEndpoint)
-	huma.Register(api, writes(operation("deleteEndpoint", http.MethodDelete, "/hubs/{hub}/routing/endpoints/{name}", tag, "Remove a custom endpoint that no route and no enrichment names", 0)), s.deleteEndpoint)
+	huma.Register(api, drops(operation("putEndpoint", http.MethodPut, "/hubs/{hub}/routing/endpoints/{name}", tag, "Create or replace a custom endpoint", 0)), s.putEndpoint)
+	huma.Register(api, drops(operation("deleteEndpoint", http.MethodDelete, "/hubs/{hub}/routing/endpoints/{name}", tag, "Remove a custom endpoint that no route and no enrichment names", 0)), s.deleteEndpoint)
 	huma.Register(api, writes(operation("putEnrichment", http.MethodPut, "/hubs/{hub}/routing/enrichments/{name}", tag, "Create or replace an enrichment", auth.AllRights)), s.putEnrichment)
 	huma.Register(api, writes(operation("deleteEnrichment", http.MethodDelete, "/hubs/{hub}/routing/enrichments/{name}", tag, "Remove an enrichment", auth.AllRights)), s.deleteEnrichment)
 	s.addTrials(api)
@@ -220,11 +239,21 @@ func (s *Server) getRouting(ctx context.Context, in *HubPath) (*routingOutput, e
 
 // changeRouting changes the routing of a hub and shows the outcome.
 func (s *Server) changeRouting(ctx context.Context, hub, what string, change func(r *routing.Settings) error) (*routingOutput, error) {
+	return s.changeEndpoints(ctx, hub, what, Discard{true}, change) // none goes
+}
+
+// changeEndpoints is changeRouting where endpoints may go, and with them what
+// waits for them.
+func (s *Server) changeEndpoints(ctx context.Context, hub, what string, d Discard, change func(r *routing.Settings) error) (*routingOutput, error) {
 	h, err := s.Directory.Update(ctx, hub, func(h *directory.Hub) error {
 		if h.Settings.Routing == nil {
 			h.Settings.Routing = &routing.Settings{}
 		}
-		return change(h.Settings.Routing)
+		was := slices.Clone(h.Settings.Routing.Endpoints)
+		if err := change(h.Settings.Routing); err != nil || d.Discard {
+			return err
+		}
+		return s.checkWaiting(hub, was, h.Settings.Routing.Endpoints)
 	})
 	if err != nil {
 		return nil, s.problem(ctx, err)
@@ -233,8 +262,31 @@ func (s *Server) changeRouting(ctx context.Context, hub, what string, change fun
 	return &routingOutput{newRouting(h.Settings.Routing)}, nil
 }
 
+// checkWaiting refuses to lose messages: those that wait for endpoints that are
+// no more, or whose queue goes because they are of another kind.
+func (s *Server) checkWaiting(hub string, was, now []routing.EndpointSettings) error {
+	e, err := s.endpoints(hub)
+	if err != nil {
+		return nil // a hub that does not run removes nothing
+	}
+	var lost []string
+	for _, st := range e.Status() {
+		same := func(x routing.EndpointSettings) bool { return strings.EqualFold(x.Name, st.Name) }
+		i, j := slices.IndexFunc(was, same), slices.IndexFunc(now, same)
+		if st.Waiting == 0 || i < 0 || j >= 0 && (was[i].Kind == endpoint.EventHub) == (now[j].Kind == endpoint.EventHub) {
+			continue
+		}
+		lost = append(lost, fmt.Sprintf("%d for %q", st.Waiting, was[i].Name))
+	}
+	if lost == nil {
+		return nil
+	}
+	return causeway.Errorf(causeway.GenericConflict, "admin.routing",
+		"messages still wait to be delivered: %s; let them be delivered first, or drop them: discard=true, on the command line --discard", strings.Join(lost, ", "))
+}
+
 func (s *Server) putRouting(ctx context.Context, in *putRoutingInput) (*routingOutput, error) {
-	return s.changeRouting(ctx, in.name(), "all", func(r *routing.Settings) error {
+	return s.changeEndpoints(ctx, in.name(), "all", in.Discard, func(r *routing.Settings) error {
 		next, err := in.Body.settings(r)
 		if err != nil {
 			return err
@@ -269,7 +321,7 @@ func (s *Server) putFallback(ctx context.Context, in *putFallbackInput) (*routin
 
 func (s *Server) putEndpoint(ctx context.Context, in *putEndpointInput) (*routingOutput, error) {
 	in.Body.Name = in.Name
-	return s.changeRouting(ctx, in.name(), "endpoint "+in.Name, func(r *routing.Settings) error {
+	return s.changeEndpoints(ctx, in.name(), "endpoint "+in.Name, in.Discard, func(r *routing.Settings) error {
 		e, err := in.Body.endpoint(r)
 		if err != nil {
 			return err
@@ -279,9 +331,9 @@ func (s *Server) putEndpoint(ctx context.Context, in *putEndpointInput) (*routin
 	})
 }
 
-func (s *Server) deleteEndpoint(ctx context.Context, in *RoutingPath) (*routingOutput, error) {
-	return s.changeRouting(ctx, in.name(), "endpoint "+in.Name+" removed", func(r *routing.Settings) (err error) {
-		r.Endpoints, err = without(r.Endpoints, "endpoint", in, func(x routing.EndpointSettings) bool { return x.Name == in.Name })
+func (s *Server) deleteEndpoint(ctx context.Context, in *deleteEndpointInput) (*routingOutput, error) {
+	return s.changeEndpoints(ctx, in.name(), "endpoint "+in.Name+" removed", in.Discard, func(r *routing.Settings) (err error) {
+		r.Endpoints, err = without(r.Endpoints, "endpoint", &in.RoutingPath, func(x routing.EndpointSettings) bool { return x.Name == in.Name })
 		return err
 	})
 }

@@ -6,7 +6,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/causeway-iot/causeway/internal/cloud/delivery"
 	"github.com/causeway-iot/causeway/internal/core/routing"
+	"github.com/causeway-iot/causeway/internal/head/admin"
 )
 
 const routingPath = "/api/v1/hubs/myhub/routing"
@@ -164,4 +166,43 @@ func (a answer) has(part string) {
 	if !strings.Contains(string(a.body), part) {
 		a.t.Errorf("%q is not in %s", part, a.body)
 	}
+}
+
+// queues are endpoints of which it is known what waits.
+type queues struct {
+	admin.Endpoints
+	list []delivery.Status
+}
+
+func (q queues) Status() []delivery.Status { return q.list }
+
+// TestWaiting: endpoints do not go with messages that wait for them, whatever
+// way they go, until that is wanted.
+func TestWaiting(t *testing.T) {
+	q := queues{list: []delivery.Status{{Name: "hook", Waiting: 7}, {Name: "other"}}}
+	w := newWorld(t, func(s *admin.Server) {
+		s.Endpoints = func(hub string) (admin.Endpoints, bool) { return q, hub == "myhub" }
+	})
+	w.directory.SetEndpointKinds(routing.Kinds{"webhook": nil, "amqp": nil, "eventHub": nil})
+	for _, name := range []string{"hook", "other"} {
+		w.do("PUT", routingPath+"/endpoints/"+name, `{"kind":"webhook"}`, "admin").want(200)
+	}
+	const waits = `7 for \"hook\"`
+	w.do("DELETE", routingPath+"/endpoints/hook", "", "admin").want(409).has(waits)
+	w.do("DELETE", routingPath+"/endpoints/hook?discard=false", "", "admin").want(409).has(waits)
+	w.do("PUT", routingPath, `{"endpoints":[{"name":"other","kind":"webhook"}],"routes":[],"enrichments":[]}`, "admin").want(409).has(waits)
+	w.do("PUT", routingPath+"/endpoints/hook", `{"kind":"eventHub"}`, "admin").want(409).has(waits)
+	if h, _ := w.directory.Get("myhub"); len(h.Settings.Routing.Endpoints) != 2 {
+		t.Errorf("something went: %+v", h.Settings.Routing.Endpoints)
+	}
+	// What leaves the queue where it is may be.
+	w.do("PUT", routingPath+"/endpoints/hook", `{"kind":"amqp"}`, "admin").want(200)
+	w.do("PUT", routingPath+"/routes/r", `{"endpointNames":["hook"]}`, "admin").want(200)
+	w.do("DELETE", routingPath+"/endpoints/other", "", "admin").want(200)
+	w.do("DELETE", routingPath+"/routes/r", "", "admin").want(200)
+	w.do("PUT", routingPath+"/endpoints/hook?discard=true", `{"kind":"eventHub"}`, "admin").want(200)
+	w.do("PUT", routingPath+"/endpoints/hook", `{"kind":"eventHub"}`, "admin").want(200)
+	w.do("PUT", routingPath+"?discard=true", `{"endpoints":[],"routes":[],"enrichments":[]}`, "admin").want(200)
+	w.do("PUT", routingPath+"/endpoints/hook", `{"kind":"webhook"}`, "admin").want(200)
+	w.do("DELETE", routingPath+"/endpoints/hook?discard=true", "", "admin").want(200)
 }
