@@ -13,7 +13,12 @@ type nonces struct {
 	mu    sync.Mutex
 	byID  map[string][]nonce
 	total int
+	swept time.Time // when all that are too old were last forgotten
 }
+
+// nonceSweep is how often all are looked at while there are too many: more often
+// would have everybody wait for whoever asks for more.
+const nonceSweep = time.Second
 
 type nonce struct {
 	key  []byte
@@ -28,7 +33,8 @@ func (n *nonces) init() { n.byID = map[string][]nonce{} }
 func (n *nonces) add(id string, key []byte, now time.Time) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.total >= maxNonces {
+	if n.total >= maxNonces && now.Sub(n.swept) >= nonceSweep {
+		n.swept = now
 		for other := range n.byID {
 			n.expire(other, now)
 		}

@@ -17,8 +17,8 @@ const (
 	MaxChain = 8
 	// MaxCertificate bounds the text of a certificate in an enrollment, in bytes.
 	MaxCertificate = 16 << 10
-	// MaxDER and MaxKeyBits bound the certificates of a presented chain, in bytes and
-	// in bits of an RSA key: to check others takes anybody's word for a lot of work.
+	// MaxDER and MaxKeyBits bound certificates, in bytes and in bits of an RSA key:
+	// whoever shows others has us do a lot of work.
 	MaxDER     = 16 << 10
 	MaxKeyBits = 8192
 	// ClockSkew is how far the clocks of devices and of who issues certificates
@@ -54,6 +54,9 @@ func ParseCertificate(text string) (*x509.Certificate, error) {
 	c, err := x509.ParseCertificate(der)
 	if err != nil {
 		return nil, fmt.Errorf("the certificate cannot be read: %w", err)
+	}
+	if err := modest(c); err != nil {
+		return nil, err
 	}
 	return c, nil
 }

@@ -210,6 +210,9 @@ func TestBombs(t *testing.T) {
 		"thousands of names": {bomb(key.Public(), 5000), "bytes, at most 16384"},
 		"a huge key":         {bomb(&rsa.PublicKey{N: modulus.SetBit(modulus, 0, 1), E: 65537}, 1), "65537 bits, at most 8192"},
 	} {
+		if _, err := attestation.ParseCertificate(text(c.bomb)); err == nil {
+			t.Errorf("%s can be enrolled", name)
+		}
 		for where, chain := range map[string][]*x509.Certificate{"leaf": {c.bomb}, "above it": {device[0], c.bomb}} {
 			_, err := attestation.Issued(now, chain, "d-1", nil, root.Certificate())
 			if !errors.Is(err, attestation.ErrCertificate) || !strings.Contains(fmt.Sprint(err), c.want) {
