@@ -86,6 +86,7 @@ func slowKinds(key []byte) []slow {
 		{name: "HTTPS, nothing after the handshake", begin: over(web, ""), cut: true},
 		{name: "HTTPS, header byte by byte", begin: over(web, "GET /devices/attacker/modules?api-version=2021-04-12 HTTP/1.1\r\nHost: localhost\r\nX-Slow: "), rest: 'x', cut: true},
 		{name: "HTTPS, body byte by byte", begin: over(web, "PUT /devices/attacker/modules/m?api-version=2021-04-12 HTTP/1.1\r\nHost: localhost\r\n"+auth+"Content-Length: 100000\r\n\r\n{"), rest: ' '},
+		{name: "HTTPS, registration byte by byte", begin: over(web, "PUT /0ne00000000/registrations/d/register?api-version=2021-06-01 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n{"), rest: ' '},
 		{name: "WebSocket, nothing after the upgrade", begin: over(web, "GET /$iothub/websocket HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
 			"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n")},
 		{name: "WebSocket, nothing after the upgrade to AMQP", begin: over(web, "GET /$iothub/websocket HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+

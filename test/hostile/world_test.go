@@ -57,7 +57,7 @@ type world struct {
 
 // newWorld starts a cloud. When the test ends the cloud must have gone back to
 // what it was, and stop in order.
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T, change ...func(*config.Config)) *world {
 	t.Helper()
 	cfg := config.Default()
 	cfg.Data = filepath.Join(t.TempDir(), "data")
@@ -65,6 +65,9 @@ func newWorld(t *testing.T) *world {
 	cfg.Hubs = []config.Hub{{Name: "localhost", Partitions: 2}}
 	cfg.Provisioning = []config.Provisioning{{Name: "dps", Hosts: []string{"localhost"}}}
 	cfg.Stop.Drain = config.Duration(2 * time.Second)
+	for _, f := range change {
+		f(&cfg)
+	}
 	log := &output.Buffer{}
 	c, err := cloud.New(t.Context(), cfg, cloud.Options{
 		Log:     slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
