@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/app/config"
@@ -14,6 +15,7 @@ import (
 	"github.com/causeway-iot/causeway/internal/cloud/dps/webhook"
 	"github.com/causeway-iot/causeway/internal/core/secret"
 	dpshead "github.com/causeway-iot/causeway/internal/head/dps"
+	"github.com/causeway-iot/causeway/internal/head/est"
 	"github.com/causeway-iot/causeway/internal/obs"
 	"github.com/causeway-iot/causeway/plugin"
 )
@@ -186,9 +188,16 @@ func (c *Cloud) describeProvisioning(ctx context.Context, conn *Connection) erro
 	return nil
 }
 
-// provisioningHead answers what is of the provisioning service, and hands all else
-// on.
+// provisioningHead answers what is of the provisioning service, registrations and
+// the renewal of certificates, and hands all else on.
 func (c *Cloud) provisioningHead(next http.Handler) http.Handler {
-	s := &dpshead.Server{Service: c.provisioning, Log: c.log, Metrics: obs.NewHead(c.reg, "dps"), Fallback: next}
-	return s.Handler()
+	renewals := (&est.Server{Service: c.provisioning, Log: c.log, Metrics: obs.NewHead(c.reg, "est")}).Handler()
+	registrations := (&dpshead.Server{Service: c.provisioning, Log: c.log, Metrics: obs.NewHead(c.reg, "dps"), Fallback: next}).Handler()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, est.Prefix) {
+			renewals.ServeHTTP(w, r)
+			return
+		}
+		registrations.ServeHTTP(w, r)
+	})
 }

@@ -176,6 +176,14 @@ func (s *Service) ByHost(host string) (Instance, bool) {
 	return Instance{}, false
 }
 
+// ByScope returns the service of an id scope; case does not matter.
+func (s *Service) ByScope(scope string) (Instance, bool) {
+	if t := s.current.Load().byScope[fold(scope)]; t != nil {
+		return t.Instance, true
+	}
+	return Instance{}, false
+}
+
 // Create makes a service with an id scope of its own and the owner policy.
 // Codes: CodeInvalid, CodeConflict.
 func (s *Service) Create(ctx context.Context, name string, hosts []string) (Instance, error) {
