@@ -101,7 +101,7 @@ func (s *server) config() (config.Config, []string, error) {
 		}
 	}
 	cfg.Data = s.st.Path(cfg.Data)
-	cfg.Blobs.SecretKeyFile = s.st.Path(cfg.Blobs.SecretKeyFile)
+	cfg.Blobs.SecretKeyFile, cfg.LinkedHubsCA = s.st.Path(cfg.Blobs.SecretKeyFile), s.st.Path(cfg.LinkedHubsCA)
 	cfg.TLS.Certificate, cfg.TLS.Key = s.st.Path(cfg.TLS.Certificate), s.st.Path(cfg.TLS.Key)
 	if err := cfg.Validate(); err != nil {
 		return cfg, nil, &usageError{err: err}

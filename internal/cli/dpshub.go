@@ -141,7 +141,7 @@ func hubToLink(args []string, connection string) (string, error) {
 	if err != nil {
 		return "", usagef("--connection-string: %v", err)
 	}
-	return cs.HostName, nil
+	return sas.Host(cs.HostName), nil
 }
 
 func newCmdDPSHubRemove(st *state.State, l *dpsLogin) *cobra.Command {

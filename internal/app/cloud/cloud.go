@@ -33,6 +33,7 @@ import (
 	"github.com/causeway-iot/causeway/internal/cloud/digitaltwin"
 	"github.com/causeway-iot/causeway/internal/cloud/directory"
 	"github.com/causeway-iot/causeway/internal/cloud/dps"
+	"github.com/causeway-iot/causeway/internal/cloud/dps/remotehub"
 	"github.com/causeway-iot/causeway/internal/cloud/dps/webhook"
 	"github.com/causeway-iot/causeway/internal/cloud/endpoint"
 	"github.com/causeway-iot/causeway/internal/cloud/job"
@@ -102,6 +103,7 @@ type Cloud struct {
 	certs        *certificates
 	provisioning *dps.Service
 	webhooks     *webhook.Caller
+	remoteHubs   *remotehub.Hubs
 
 	ready      chan struct{}
 	connection Connection // valid once ready
@@ -401,6 +403,9 @@ func (c *Cloud) Close() error {
 		c.listeners.close()
 		if c.hubs != nil {
 			errs = append(errs, c.hubs.stop())
+		}
+		if c.remoteHubs != nil {
+			c.remoteHubs.Close()
 		}
 		if c.webhooks != nil {
 			c.webhooks.Close()

@@ -2,16 +2,20 @@ package cloud
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
 
 	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/client"
 	"github.com/causeway-iot/causeway/internal/app/config"
+	"github.com/causeway-iot/causeway/internal/app/state"
 	"github.com/causeway-iot/causeway/internal/cloud/directory"
 	"github.com/causeway-iot/causeway/internal/cloud/dps"
 	"github.com/causeway-iot/causeway/internal/cloud/dps/localhub"
+	"github.com/causeway-iot/causeway/internal/cloud/dps/remotehub"
 	"github.com/causeway-iot/causeway/internal/cloud/dps/webhook"
 	"github.com/causeway-iot/causeway/internal/core/secret"
 	dpshead "github.com/causeway-iot/causeway/internal/head/dps"
@@ -24,12 +28,20 @@ import (
 // be there. Hubs are open.
 func (c *Cloud) openProvisioning(ctx context.Context, keyring secret.Sealer) (err error) {
 	c.webhooks = webhook.New(plugin.Dialer{PublicOnly: !c.cfg.Endpoints.Private})
+	roots, err := linkedHubRoots(c.cfg.LinkedHubsCA)
+	if err != nil {
+		return err
+	}
+	c.remoteHubs = remotehub.New(client.Options{RootCAs: roots, Product: "causeway-dps", Log: c.log})
 	c.provisioning, err = dps.New(ctx, dps.Options{
 		Store: c.db.Provisioning(), Sealer: keyring, Caller: c.webhooks, Log: c.log,
-		Targets: localhub.Hubs{Registry: c.registry, Name: func(host string) (string, bool) {
-			h, ok := c.directory.ByHost(host)
-			return h.Name, ok
-		}},
+		Targets: linkedHubs{
+			local: localhub.Hubs{Registry: c.registry, Name: func(host string) (string, bool) {
+				h, ok := c.directory.ByHost(host)
+				return h.Name, ok
+			}},
+			remote: c.remoteHubs,
+		},
 	})
 	if err != nil {
 		return err
@@ -51,6 +63,42 @@ func (c *Cloud) openProvisioning(ctx context.Context, keyring secret.Sealer) (er
 		hosts = append(hosts, i.Hosts...)
 	}
 	return c.certs.cover(hosts)
+}
+
+// linkedHubs finds the hubs of this cloud, and by a connection string those
+// elsewhere.
+type linkedHubs struct {
+	local  localhub.Hubs
+	remote *remotehub.Hubs
+}
+
+// Target implements [dps.Targets].
+func (h linkedHubs) Target(l dps.Link) (dps.Target, error) {
+	if l.ConnectionString == "" {
+		return h.local.Target(l)
+	}
+	return h.remote.Target(l)
+}
+
+// linkedHubRoots returns the authorities to trust with hubs elsewhere: nil for
+// those of the system.
+func linkedHubRoots(file string) (*x509.CertPool, error) {
+	const most = 1 << 20
+	if file == "" {
+		return nil, nil
+	}
+	pem, err := state.ReadFile(file, most)
+	if err != nil {
+		return nil, fmt.Errorf("linkedHubsCA: %w", err)
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("linkedHubsCA: %s has no certificate in PEM form", file)
+	}
+	return pool, nil
 }
 
 // makeProvisioning makes a service that is not there yet, and links its hubs.

@@ -39,10 +39,13 @@ type Config struct {
 	Hubs   []Hub  `yaml:"hubs"`
 	// Provisioning are provisioning services that exist from the first start on.
 	Provisioning []Provisioning `yaml:"provisioning"`
-	Log          Log            `yaml:"log"`
-	Events       Events         `yaml:"events"`
-	Blobs        Blobs          `yaml:"blobs"`
-	Trace        Trace          `yaml:"trace"`
+	// LinkedHubsCA is a PEM file with the authorities that the certificates of
+	// linked hubs elsewhere come from, beside those of the system.
+	LinkedHubsCA string `yaml:"linkedHubsCA"`
+	Log          Log    `yaml:"log"`
+	Events       Events `yaml:"events"`
+	Blobs        Blobs  `yaml:"blobs"`
+	Trace        Trace  `yaml:"trace"`
 
 	Endpoints Endpoints `yaml:"endpoints"`
 	Stop      Stop      `yaml:"stop"`

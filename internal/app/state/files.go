@@ -3,6 +3,7 @@ package state
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -48,6 +49,24 @@ func WriteFile(path string, data []byte, mode fs.FileMode) (err error) {
 
 // MakeDir creates a directory, and those above it, that only its owner may enter.
 func MakeDir(path string) error { return os.MkdirAll(path, 0o700) }
+
+// ReadFile reads a file that the program's configuration names, at most max bytes
+// of it.
+func ReadFile(path string, max int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, max+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(b)) > max {
+		return nil, fmt.Errorf("%s is larger than %d bytes", path, max)
+	}
+	return b, nil
+}
 
 // Exists reports whether there is something at path.
 func Exists(path string) bool {

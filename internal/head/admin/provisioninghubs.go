@@ -142,7 +142,7 @@ func (s *Server) setConnection(l *dps.Link, text string) error {
 		return causeway.Errorf(dps.CodeInvalid, op, "connectionString: %v", err)
 	case cs.SharedAccessKeyName == "" || cs.SharedAccessKey == "":
 		return causeway.Errorf(dps.CodeInvalid, op, "connectionString needs SharedAccessKeyName and SharedAccessKey of a policy of the hub")
-	case !strings.EqualFold(cs.HostName, l.Host):
+	case !strings.EqualFold(sas.Host(cs.HostName), l.Host): // devices know it by the default ports
 		return causeway.Errorf(dps.CodeInvalid, op, "connectionString is of the hub %q, not of %q", cs.HostName, l.Host)
 	}
 	l.ConnectionString = causeway.Secret(text)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/cloud/dps"
+	"github.com/causeway-iot/causeway/internal/cloud/dps/dpstest"
 	"github.com/causeway-iot/causeway/internal/cloud/dps/localhub"
 	"github.com/causeway-iot/causeway/internal/cloud/registry"
 	"github.com/causeway-iot/causeway/internal/cloud/registry/storetest"
@@ -72,4 +73,28 @@ func TestPut(t *testing.T) {
 	if _, there, _ := h.Get(ctx, "d"); there {
 		t.Error("it is there after its deletion")
 	}
+}
+
+// TestContract runs the contract of targets against a hub of the same cloud.
+func TestContract(t *testing.T) {
+	reg := registry.New(registry.Options{Store: storetest.NewMemory(), Sealer: storetest.Sealer{}})
+	h, err := localhub.Hubs{Registry: reg, Name: func(string) (string, bool) { return "hub", true }}.Target(dps.Link{Host: "hub.example"})
+	ok(t, err)
+	record := func(t *testing.T, id string) registry.Record {
+		t.Helper()
+		r, err := reg.Get(t.Context(), causeway.Identity{Hub: "hub", Device: id})
+		ok(t, err)
+		return r
+	}
+	dpstest.RunTarget(t, dpstest.TargetUnder{
+		Target: h, Reports: true,
+		Version: func(t *testing.T, id string) string { return record(t, id).ETag },
+		Enabled: func(t *testing.T, id string) bool { return record(t, id).Enabled },
+		Disable: func(t *testing.T, id string) {
+			r := record(t, id)
+			r.Enabled, r.StatusReason = false, "lost"
+			_, err := reg.Update(t.Context(), r, "*")
+			ok(t, err)
+		},
+	})
 }
