@@ -25,11 +25,15 @@ import (
 	"github.com/causeway-iot/causeway/internal/testkit/process"
 )
 
-// The hubs under test. The Java SDK wants a host name with a point in it.
+// The hubs under test. The Java SDK wants a host name with a point in it; the second
+// one is where devices are provisioned to that leave the first.
 const (
-	hubName      = "localhost"
-	javaHubName  = "java"
-	javaHostName = "java.localhost"
+	hubName          = "localhost"
+	javaHubName      = "java"
+	javaHostName     = "java.localhost"
+	secondHubName    = "second"
+	secondHostName   = "second.localhost"
+	provisioningName = "dps"
 )
 
 // control answers the suites: restart the server, issue certificates, sign access

@@ -100,7 +100,18 @@ func TestSDKs(t *testing.T) {
 	}
 	defer admin.Close()
 	c.admin = admin
-	if _, err := admin.CreateHub(ctx, client.Hub{Name: javaHubName, Hosts: []string{javaHostName}}); err != nil {
+	for name, host := range map[string]string{javaHubName: javaHostName, secondHubName: secondHostName} {
+		if _, err := admin.CreateHub(ctx, client.Hub{Name: name, Hosts: []string{host}}); err != nil {
+			t.Fatal(err)
+		}
+		// Devices are provisioned to it when their enrollment says so.
+		excluded := true
+		if _, err := admin.LinkHub(ctx, provisioningName, name, client.HubLink{Excluded: &excluded}, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	second, err := admin.ConnectionString(ctx, secondHubName, "iothubowner")
+	if err != nil {
 		t.Fatal(err)
 	}
 	for _, hub := range []string{hubName, javaHubName} {
@@ -121,6 +132,9 @@ func TestSDKs(t *testing.T) {
 		"HUB_HOST="+s.Ready().Hub,
 		"OWNER_CONNECTION_STRING="+s.Ready().OwnerConnectionString,
 		"SERVICE_CONNECTION_STRING="+s.Ready().ServiceConnectionString,
+		"SECOND_HUB_NAME="+secondHubName,
+		"SECOND_HUB_HOST="+secondHostName,
+		"SECOND_CONNECTION_STRING="+second,
 		"EVENTS_CONNECTION_STRING="+s.Ready().EventHubsConnectionString,
 		"DPS_HOST="+s.Ready().DPSGlobalEndpoint,
 		"DPS_ID_SCOPE="+s.Ready().DPSIDScope,

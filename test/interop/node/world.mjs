@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { createHmac, randomUUID } from 'node:crypto';
 import https from 'node:https';
+import dns from 'node:dns';
 import azureIothub from 'azure-iothub';
 
 const env = (name) => {
@@ -21,6 +22,13 @@ export const dps = {
 };
 const adminUrl = env('ADMIN_URL');
 const controlUrl = env('CONTROL_URL');
+
+// Names below localhost are this machine, which not every resolver knows.
+const { lookup } = dns;
+dns.lookup = (name, ...more) => lookup(name.endsWith('.localhost') ? 'localhost' : name, ...more);
+
+/** second is another hub that devices may be provisioned to, where their enrollment says so. */
+export const second = { name: env('SECOND_HUB_NAME'), host: env('SECOND_HUB_HOST'), connectionString: env('SECOND_CONNECTION_STRING') };
 
 export const registry = azureIothub.Registry.fromConnectionString(owner);
 export const client = azureIothub.Client;
@@ -66,11 +74,11 @@ export function request(method, url, { headers = {}, body, token = serviceToken(
  * events resolves to the stored telemetry of a device once `enough(list)` holds,
  * reading from the start of the log; rejects after a time.
  */
-export function events(deviceId, enough, timeoutMs = 20000) {
+export function events(deviceId, enough, timeoutMs = 20000, hub = { name: 'localhost', connectionString: service }) {
   return new Promise((resolve, reject) => {
     const seen = [];
-    const url = `${adminUrl}/hubs/localhost/events?from=earliest&device=${encodeURIComponent(deviceId)}`;
-    const req = https.request(url, { headers: { Authorization: serviceToken() }, ca }, (res) => {
+    const url = `${adminUrl}/hubs/${hub.name}/events?from=earliest&device=${encodeURIComponent(deviceId)}`;
+    const req = https.request(url, { headers: { Authorization: tokenOf(hub.connectionString) }, ca }, (res) => {
       if (res.statusCode !== 200) return fail(new Error(`event stream: ${res.statusCode}`));
       let text = '';
       res.setEncoding('utf8');
