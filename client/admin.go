@@ -118,6 +118,14 @@ func (a *Admin) Hub(ctx context.Context, name string) (Hub, error) {
 	return h, err
 }
 
+// SetHubSettings replaces the settings of a hub, at once; its routing and its quota
+// stay. Code ArgumentInvalid.
+func (a *Admin) SetHubSettings(ctx context.Context, name string, s HubSettings) (Hub, error) {
+	var h Hub
+	err := a.call(ctx, "set hub settings", http.MethodPut, "/hubs/"+url.PathEscape(name)+"/settings", s, &h)
+	return h, err
+}
+
 // CreateHub makes a hub with default policies. It answers to its hosts at once.
 func (a *Admin) CreateHub(ctx context.Context, h Hub) (Hub, error) {
 	body := map[string]any{"name": h.Name, "hosts": h.Hosts, "settings": h.Settings}

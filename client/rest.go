@@ -189,9 +189,18 @@ func decodeError(op string, status int, h http.Header, body []byte) error {
 		Title, Detail string
 		Code          json.RawMessage
 		ErrorCode     json.RawMessage
+		Errors        []struct{ Message, Location string } // what is wrong with a request, and where
 	}
 	if json.Unmarshal(body, &form) == nil {
 		e.Msg = cmpFirst(form.Message, form.Detail, form.Title)
+		for i, x := range form.Errors {
+			if i == 0 {
+				e.Msg += ": "
+			} else {
+				e.Msg += "; "
+			}
+			e.Msg += strings.TrimPrefix(x.Location, "body.") + ": " + x.Message
+		}
 		var nested struct {
 			ErrorCode causeway.Code
 			Message   string

@@ -182,6 +182,7 @@ func TestErrors(t *testing.T) {
 		{"form A", says(404, `{"Message":"ErrorCode:DeviceNotFound;no device d","ExceptionMessage":"Tracking ID:1"}`), causeway.DeviceNotFound, "no device d"},
 		{"form B", says(404, `{"Message":"{\"errorCode\":404103,\"message\":\"not online\"}","ExceptionMessage":""}`), causeway.DeviceNotOnline, "not online"},
 		{"header", says(412, `{"Message":"changed"}`, "iothub-errorcode", "PreconditionFailed"), causeway.PreconditionFailed, "changed"},
+		{"problem with a request", says(422, `{"title":"Unprocessable Entity","detail":"validation failed","errors":[{"message":"expected number <= 100","location":"body.jobsActive","value":101},{"message":"unexpected property","location":"body.x"}]}`), causeway.Code(422000), "validation failed: jobsActive: expected number <= 100; x: unexpected property"},
 		{"problem", says(409, `{"title":"GenericConflict","status":409,"detail":"is there"}`), causeway.GenericConflict, "is there"},
 		{"other name", says(400, `{"Message":"ErrorCode:Mystery;hm"}`), causeway.GenericBadRequest, "hm"},
 		{"code of another status", says(400, `{"Message":"{\"errorCode\":404103,\"message\":\"x\"}"}`), causeway.GenericBadRequest, "x"},

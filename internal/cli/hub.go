@@ -18,7 +18,7 @@ func NewCmdHub(st *state.State) *cobra.Command {
 	cmd.AddCommand(
 		newCmdHubCreate(st, l), newCmdHubList(st, l), newCmdHubShow(st, l), newCmdHubDelete(st, l),
 		newCmdHubPolicies(st, l), newCmdHubConnectionString(st, l), newCmdHubEventsConnectionString(st, l), newCmdHubRegenerate(st, l),
-		newCmdHubAuthority(st, l), newCmdHubGroup(st, l), newCmdHubQuota(st, l),
+		newCmdHubAuthority(st, l), newCmdHubGroup(st, l), newCmdHubQuota(st, l), newCmdHubSettings(st, l),
 	)
 	return cmd
 }

@@ -70,7 +70,7 @@ type Twin struct {
 type Method struct {
 	Name                   string
 	Payload                json.RawMessage // nil is null
-	ResponseWait, PickWait time.Duration   // PickWait is said by callers and kept; devices are awaited until the window is over
+	ResponseWait, PickWait time.Duration   // PickWait is how long devices are awaited that are not there; 0 is until the window is over
 }
 
 // Statistics count the devices of a job. Those that were canceled are in Devices

@@ -26,12 +26,14 @@ type caller struct {
 }
 
 // methods calls the method on every device that is pending, and waits for those
-// that are not there, while window lasts. It may return while calls are in
+// that are not there, while window lasts, or, when the job says how long to wait
+// for them, for so long once all were looked at. It may return while calls are in
 // flight; wait returns when they have ended and are written down, which is not
 // long after the window is over.
 func (w *worker) methods(life, window context.Context, end time.Time) (wait func() error, err error) {
 	c := &caller{worker: w, life: life, window: window, end: end, pace: w.pacer(w.hub), slots: make(chan struct{}, maxCalls)}
 	wait = func() error { c.calls.Wait(); return c.failure() }
+	var until time.Time // of waiting for those that are not there; zero for the window
 	for first := true; !c.over(); first = false {
 		began := time.Now()
 		pending, err := c.look(first)
@@ -44,7 +46,18 @@ func (w *worker) methods(life, window context.Context, end time.Time) (wait func
 		if pending == 0 && c.idle() {
 			return wait, nil
 		}
-		sleep(window, w.stop, max(lookInterval, lookShare*time.Since(began)))
+		pause := max(lookInterval, lookShare*time.Since(began))
+		switch patience := w.job.Method.PickWait; {
+		case patience <= 0:
+		case until.IsZero():
+			until = time.Now().Add(patience)
+			pause = min(pause, patience)
+		case !began.Before(until): // that was the last look
+			return wait, nil
+		default:
+			pause = min(pause, max(time.Until(until), 0))
+		}
+		sleep(window, w.stop, pause)
 	}
 	return wait, nil
 }

@@ -134,6 +134,38 @@ func TestMethods(t *testing.T) {
 	})
 }
 
+// TestConnectTimeout: devices are awaited as long as the call says, not until the
+// window is over.
+func TestConnectTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 4)
+		w.answer = func(context.Context, causeway.Identity, causeway.Call, time.Duration) (causeway.Result, error) {
+			time.Sleep(20 * time.Second) //nolint:forbidigo // simulated time
+			return causeway.Result{Status: 200}, nil
+		}
+		w.start()
+		defer w.stop()
+		w.setOnline(true, "d00000")
+		w.create("m", window(300, func(r *job.Request) {
+			method(r)
+			r.CloudToDeviceMethod.ConnectTimeoutInSeconds = new(10)
+		}))
+		time.Sleep(5 * time.Second) //nolint:forbidigo // simulated time
+		w.setOnline(true, "d00001")
+		time.Sleep(4900 * time.Millisecond) //nolint:forbidigo // simulated time
+		w.want("m", job.Running, job.Statistics{Devices: 4, Running: 2, Pending: 2})
+		time.Sleep(1200 * time.Millisecond) //nolint:forbidigo // simulated time
+		w.setOnline(true, "d00002")         // too late
+		w.want("m", job.Running, job.Statistics{Devices: 4, Running: 2, Failed: 2})
+		time.Sleep(20 * time.Second) //nolint:forbidigo // simulated time
+		w.want("m", job.Completed, job.Statistics{Devices: 4, Succeeded: 2, Failed: 2})
+		want := []string{"d00000 completed", "d00001 completed", "d00002 failed DeviceNotOnline", "d00003 failed DeviceNotOnline"}
+		if got := w.rows("m"); !slices.Equal(got, want) {
+			t.Errorf("rows %q, want %q", got, want)
+		}
+	})
+}
+
 // TestMethodRaces: a device that goes away before it is called is called when it
 // is back, once.
 func TestMethodRaces(t *testing.T) {

@@ -167,7 +167,7 @@ func (w *worker) settle(ctx context.Context, wait func() error) error {
 	at := now()
 	end := Row{Status: RowCanceled, Ended: at, Updated: at}
 	if w.job.Status == Running && !w.cancelled() {
-		code, why := causeway.DeviceNotOnline, "the device was not online, or did not listen to methods, before the time of the job was over"
+		code, why := causeway.DeviceNotOnline, "the device was not online, or did not listen to methods, in the time that the job had for it"
 		if w.job.Type == UpdateTwin {
 			code, why = causeway.GatewayTimeout, "the time of the job was over before it was the device's turn"
 		}

@@ -99,6 +99,18 @@ func TestHubs(t *testing.T) {
 	if shown := w.do("GET", "/api/v1/hubs/third", "", "admin").want(200).body; !bytes.Contains(shown, []byte(`"settings":{"feedbackTtlSeconds":60,"feedbackLockSeconds":5,"feedbackMaxDeliveryCount":2,"fileNotificationsDisabled":true,"fileNotificationTtlSeconds":61,"fileNotificationLockSeconds":6,"fileNotificationMaxDeliveryCount":3}`)) {
 		t.Errorf("shown: %s", shown)
 	}
+	// Settings are replaced as a whole; routes and quota have ways of their own.
+	w.do("PUT", "/api/v1/hubs/third/quota", `{"preset":"free"}`, "admin").want(200)
+	w.do("PUT", "/api/v1/hubs/third/routing/routes/r", `{"endpointNames":["events"]}`, "admin").want(200)
+	w.do("PUT", "/api/v1/hubs/third/settings", `{"jobsActive":3,"jobDevicesPerSecond":7}`, "admin").want(200).has(`"settings":{"jobsActive":3,"jobDevicesPerSecond":7}`)
+	third, _ = w.directory.Get("third")
+	if s := third.Settings; s.JobsActive != 3 || s.JobDevicesPerSecond != 7 || s.FeedbackTTL != 0 || s.Quota == nil || s.Routing == nil {
+		t.Errorf("settings %+v", s)
+	}
+	w.do("PUT", "/api/v1/hubs/third/settings", `{"jobsActive":101}`, "admin").want(422)
+	w.do("PUT", "/api/v1/hubs/third/settings", `{"fileUploadContainer":"Not A Container"}`, "admin").want(400)
+	w.do("PUT", "/api/v1/hubs/third/settings", `{"routing":{}}`, "admin").want(422)
+	w.do("PUT", "/api/v1/hubs/nobody/settings", `{}`, "admin").want(404)
 	w.do("DELETE", "/api/v1/hubs/third", "", "admin").want(204)
 	if created.Name != "second" || created.Partitions != 8 || created.Settings["retentionSeconds"] != 3600 || created.Settings["maxDeliveryCount"] != 5 {
 		t.Errorf("created: %+v", created)

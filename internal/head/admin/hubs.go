@@ -126,6 +126,10 @@ func (s *Server) addHubs(api huma.API) {
 	get.Errors = append(get.Errors, http.StatusNotFound)
 	huma.Register(api, get, s.getHub)
 
+	set := operation("putHubSettings", http.MethodPut, "/hubs/{hub}/settings", "hubs", "Replace the settings of a hub, but for its routing and its quota", 0)
+	set.Errors = append(set.Errors, http.StatusBadRequest, http.StatusNotFound, http.StatusUnprocessableEntity)
+	huma.Register(api, set, s.putHubSettings)
+
 	del := operation("deleteHub", http.MethodDelete, "/hubs/{hub}", "hubs", "Delete a hub with all it holds", 0)
 	del.DefaultStatus = http.StatusNoContent
 	del.Errors = append(del.Errors, http.StatusNotFound)
@@ -168,6 +172,25 @@ func (s *Server) getHub(ctx context.Context, in *HubPath) (*hubOutput, error) {
 		out.Body.Devices = &countsBody{n.Total, n.Enabled, n.Disabled}
 	}
 	return out, nil
+}
+
+type hubSettingsInput struct {
+	HubPath
+	Body settingsBody
+}
+
+func (s *Server) putHubSettings(ctx context.Context, in *hubSettingsInput) (*hubOutput, error) {
+	h, err := s.Directory.Update(ctx, in.name(), func(h *directory.Hub) error {
+		next := in.Body.settings()
+		next.Routing, next.Quota = h.Settings.Routing, h.Settings.Quota
+		h.Settings = next
+		return nil
+	})
+	if err != nil {
+		return nil, s.problem(ctx, err)
+	}
+	s.Log.InfoContext(ctx, "settings of a hub changed", obs.KeyHub, h.Name)
+	return &hubOutput{newHub(h)}, nil
 }
 
 func (s *Server) deleteHub(ctx context.Context, in *HubPath) (*struct{}, error) {
