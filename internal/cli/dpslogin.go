@@ -1,8 +1,11 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -29,6 +32,67 @@ func addDPSLogin(cmd *cobra.Command, st *state.State) *dpsLogin {
 	f.StringVar(&l.data, "data", "", "data `directory` of a cloud on this machine; default ./causeway-data")
 	f.IntVar(&l.https, "https-port", 0, "HTTPS `port`, when it is not the default")
 	return l
+}
+
+// enrollments returns a client of the provisioning service that was found.
+func (l *dpsLogin) enrollments(ctx context.Context) (*client.Enrollments, error) {
+	local, dir, err := l.readLocal()
+	if err != nil {
+		return nil, err
+	}
+	t := &target{options: client.Options{Product: "causeway-cli", HTTPSPort: l.https}}
+	text := l.login.login
+	if text == "" {
+		text, _ = l.st.Getenv(config.EnvDPSConnectionString)
+	}
+	switch {
+	case text != "" && l.service != "":
+		return nil, usagef("--dps-name chooses among the services of the cloud in --data; a connection string already names its service")
+	case text != "":
+		if local != nil && local.Provisions(text) {
+			t.local = local
+		}
+	case local == nil:
+		return nil, usagef("no provisioning service found: start one with 'causeway quickstart', or pass --login CONNECTION_STRING (looked at --login, %s and %s)",
+			config.EnvDPSConnectionString, l.relative(dir))
+	default:
+		t.local = local
+		if text, err = l.ownConnection(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if t.local != nil {
+		t.options.HTTPSPort = cmp.Or(t.options.HTTPSPort, local.HTTPSPort)
+	}
+	if err := l.trust(t); err != nil {
+		return nil, err
+	}
+	c, err := client.NewEnrollments(text, t.options)
+	if err != nil {
+		return nil, &usageError{err: err}
+	}
+	return c, nil
+}
+
+// ownConnection returns the connection string of a policy with all rights of the
+// service in --data, which is asked for it: its keys may have been replaced since
+// it was started.
+func (l *dpsLogin) ownConnection(ctx context.Context) (text string, err error) {
+	err = l.withOwn(ctx, nil, func(ctx context.Context, a *client.Admin, name string) error {
+		s, err := a.ProvisioningService(ctx, name)
+		if err != nil {
+			return err
+		}
+		for _, p := range s.Policies {
+			if slices.Contains(p.Rights, "EnrollmentWrite") && slices.Contains(p.Rights, "RegistrationStatusWrite") {
+				p, err := a.ProvisioningKeys(ctx, name, p.Name)
+				text = p.ConnectionString
+				return err
+			}
+		}
+		return fmt.Errorf("no policy of the provisioning service %s has the rights EnrollmentWrite and RegistrationStatusWrite: make one with 'causeway dps policy create'", name)
+	})
+	return text, err
 }
 
 // withOwn runs f with the administration of the cloud that was found and the name

@@ -135,7 +135,7 @@ func hint(err error) string {
 	case causeway.PreconditionFailed:
 		return "it was changed since it was read: read it again, or pass --if-match '*' to overwrite"
 	case causeway.IotHubUnauthorized, causeway.IotHubUnauthorizedAccess, causeway.GenericUnauthorized:
-		return "check the policy and key of the connection string ('causeway hub connection-string')"
+		return "check the policy and key of the connection string ('causeway hub connection-string', 'causeway dps connection-string')"
 	}
 	return ""
 }

@@ -165,12 +165,16 @@ func (l *login) readLocal() (*cloud.Connection, string, error) {
 }
 
 func (l *login) noHub(dir string) error {
-	where := dir
-	if rel, err := filepath.Rel(l.st.Dir, dir); err == nil && !strings.HasPrefix(rel, "..") {
-		where = "./" + rel
-	}
 	return usagef("no hub found: start one with 'causeway quickstart', or pass --login CONNECTION_STRING (looked at --login, %s and %s)",
-		config.EnvConnectionString, where)
+		config.EnvConnectionString, l.relative(dir))
+}
+
+// relative shortens the path of a data directory that is below the current one.
+func (l *login) relative(dir string) string {
+	if rel, err := filepath.Rel(l.st.Dir, dir); err == nil && !strings.HasPrefix(rel, "..") {
+		return "./" + rel
+	}
+	return dir
 }
 
 // trust loads the authority: --ca, the environment, the local cloud's own.

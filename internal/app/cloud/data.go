@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"strings"
 
 	"github.com/causeway-iot/causeway/internal/app/state"
 	"github.com/causeway-iot/causeway/internal/wire/sas"
@@ -68,6 +69,12 @@ type Connection struct {
 func (c *Connection) Serves(connectionString string) bool {
 	cs, err := sas.ParseConnectionString(connectionString)
 	return err == nil && cs.HostName == c.Hub
+}
+
+// Provisions reports the same of the connection string of a provisioning service.
+func (c *Connection) Provisions(connectionString string) bool {
+	cs, err := sas.ParseConnectionString(connectionString)
+	return err == nil && c.DPSGlobalEndpoint != "" && strings.EqualFold(cs.HostName, c.DPSGlobalEndpoint)
 }
 
 // Write writes c where only its owner can read it.
