@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -76,9 +77,20 @@ func (c *control) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // certificate answers with a new certificate of a device and its key.
 func (c *control) certificate(w io.Writer, kind, cn string) error {
-	issue := pki.SelfSigned
-	if kind == "ca" {
+	issue, more := pki.SelfSigned, map[string]string{}
+	switch kind {
+	case "ca":
 		issue = c.ca.IssueClient
+	case "chain":
+		root, err := pki.NewCA("Interop root of " + cn)
+		if err != nil {
+			return err
+		}
+		intermediate, err := root.IssueCA("Interop intermediate of "+cn, time.Hour)
+		if err != nil {
+			return err
+		}
+		issue, more["root"], more["intermediate"] = intermediate.IssueClient, string(root.PEM()), string(intermediate.PEM())
 	}
 	cert, err := issue(cn, time.Hour)
 	if err != nil {
@@ -88,6 +100,7 @@ func (c *control) certificate(w io.Writer, kind, cn string) error {
 	if err != nil {
 		return err
 	}
+	maps.Copy(out, more)
 	return json.NewEncoder(w).Encode(out)
 }
 

@@ -1,41 +1,16 @@
-// Devices that know an id scope and a key or certificate, with
-// azure-iot-provisioning-device over HTTPS; enrollments with
-// azure-iot-provisioning-service. Who was provisioned then sends.
+// Enrollments with azure-iot-provisioning-service, and what comes of them for a
+// device that registers.
 import { test, describe } from 'node:test';
 import assert from 'node:assert/strict';
-import { createHmac } from 'node:crypto';
-import provisioning from 'azure-iot-provisioning-device';
-import provisioningHttp from 'azure-iot-provisioning-device-http';
-import symmetricKey from 'azure-iot-security-symmetric-key';
-import x509 from 'azure-iot-security-x509';
-import provisioningService from 'azure-iot-provisioning-service';
 import * as world from './world.mjs';
-import { open, transports, messages, Message } from './device.mjs';
+import { back, byKey as registerByKey, derived, enrollment, sends as sendsOver, transports } from './provisioning.mjs';
 
-const { dps } = world;
-const back = provisioningService.ProvisioningServiceClient.fromConnectionString(dps.connectionString);
 // The client settles its promise of a bulk operation only when it has a callback too.
 const bulk = (operation) => new Promise((resolve, reject) => {
   back.runBulkEnrollmentOperation(operation, (err, result) => (err ? reject(err) : resolve(result)));
 });
-const derived = (key, id) => createHmac('sha256', Buffer.from(key, 'base64')).update(id).digest('base64');
-
-/** register resolves to the result of a registration; payload may be left out. */
-function register(security, payload) {
-  const c = provisioning.ProvisioningDeviceClient.create(dps.host, dps.scope, new provisioningHttp.Http(), security);
-  if (payload !== undefined) c.setProvisioningPayload(payload);
-  return c.register();
-}
-const byKey = (id, key, payload) => register(new symmetricKey.SymmetricKeySecurityClient(id, key), payload);
-
-/** sends has a device that was assigned send a message to its hub. */
-async function sends(t, result, credentials, options = {}) {
-  const c = await open(t, `HostName=${result.assignedHub};DeviceId=${result.deviceId};${credentials}`, transports.Mqtt.transport, undefined, options);
-  await c.sendEvent(new Message(`"from ${result.deviceId}"`));
-  await messages(result.deviceId, 1);
-}
-
-const enrollment = (id, more = {}) => ({ registrationId: id, attestation: { type: 'symmetricKey' }, ...more });
+const byKey = (id, key) => registerByKey(transports.Http, id, key);
+const sends = (t, ...more) => sendsOver(t, transports.Http, ...more);
 
 describe('provisioning', { concurrency: true }, () => {
   test('a device with a key of its own', async (t) => {
@@ -62,42 +37,6 @@ describe('provisioning', { concurrency: true }, () => {
     assert.equal(state.status, 'assigned');
     await back.deleteDeviceRegistrationState(id);
     await assert.rejects(back.getDeviceRegistrationState(id));
-  });
-
-  test('a device of a group', async (t) => {
-    const id = world.unique('prov');
-    const key = derived(dps.groupKey, id);
-    const r = await byKey(id, key);
-    assert.equal(r.deviceId, id);
-    await sends(t, r, `SharedAccessKey=${key}`);
-    // Blocked by an enrollment of its own.
-    await back.createOrUpdateIndividualEnrollment(enrollment(id, { provisioningStatus: 'disabled' }));
-    await assert.rejects(byKey(id, key), (err) => err.result.status === 'disabled');
-    await back.deleteIndividualEnrollment(id);
-    assert.equal((await byKey(id, key)).status, 'assigned');
-  });
-
-  test('certificates', async (t) => {
-    const id = world.unique('provx509');
-    const cert = await world.selfSigned(id);
-    await back.createOrUpdateIndividualEnrollment({
-      registrationId: id, attestation: { type: 'x509', x509: { clientCertificates: { primary: { certificate: cert.cert } } } },
-    });
-    const { responseBody: e } = await back.getIndividualEnrollment(id);
-    assert.equal(e.attestation.x509.clientCertificates.primary.info.subjectName, `CN=${id}`);
-    const r = await register(new x509.X509Security(id, { cert: cert.cert, key: cert.key }));
-    assert.equal(r.status, 'assigned');
-    await sends(t, r, 'x509=true', { cert: cert.cert, key: cert.key });
-    const other = await world.selfSigned(id);
-    await assert.rejects(register(new x509.X509Security(id, { cert: other.cert, key: other.key })));
-  });
-
-  test('refusals', async () => {
-    const id = world.unique('prov');
-    await assert.rejects(byKey(id, derived(dps.groupKey, 'another')), (err) => err.name === 'UnauthorizedError');
-    const c = provisioning.ProvisioningDeviceClient.create(dps.host, '0ne00000000', new provisioningHttp.Http(),
-      new symmetricKey.SymmetricKeySecurityClient(id, derived(dps.groupKey, id)));
-    await assert.rejects(c.register());
   });
 
   test('enrollments: etags, pages, bulk, groups', async () => {

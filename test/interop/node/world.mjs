@@ -175,6 +175,15 @@ export async function caSigned(cn) {
   return r.json();
 }
 
+/**
+ * chain resolves to {cert, key, root, intermediate}: a certificate, followed by the
+ * authority that has signed it, that authority, and the one that has signed that.
+ */
+export async function chain(cn) {
+  const r = await fetch(`${controlUrl}/certificate?kind=chain&cn=${encodeURIComponent(cn)}`, { method: 'POST' });
+  return r.json();
+}
+
 export function deviceString(d) {
   return `HostName=${host};DeviceId=${d.deviceId};SharedAccessKey=${d.authentication.symmetricKey.primaryKey}`;
 }

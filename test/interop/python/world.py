@@ -160,6 +160,11 @@ def ca_signed(cn):
     return json.loads(_control(f"/certificate?kind=ca&cn={urllib.parse.quote(cn)}"))
 
 
+def chain(cn):
+    """Return a certificate followed by the authority that has signed it, that authority, and the one above."""
+    return json.loads(_control(f"/certificate?kind=chain&cn={urllib.parse.quote(cn)}"))
+
+
 def create_device(prefix):
     return registry.create_device_with_sas(unique(prefix), "", "", "enabled")
 
