@@ -105,6 +105,12 @@ func pythonSDKs(t *testing.T, w world) {
 			t.Parallel()
 			python(t, "test_files")
 		})
+		for _, tests := range []string{"SyncProvisioning", "AioProvisioning", "SyncProvisioningWebSocket", "AioProvisioningWebSocket"} {
+			t.Run(tests, func(t *testing.T) {
+				t.Parallel()
+				python(t, "test_provisioning."+tests)
+			})
+		}
 		t.Run("az", func(t *testing.T) {
 			t.Parallel()
 			python(t, "test_az")

@@ -22,6 +22,10 @@ HOST = os.environ["HUB_HOST"]
 OWNER = os.environ["OWNER_CONNECTION_STRING"]
 SERVICE = os.environ["SERVICE_CONNECTION_STRING"]
 EVENTS = os.environ["EVENTS_CONNECTION_STRING"]
+DPS_HOST = os.environ["DPS_HOST"]
+DPS_ID_SCOPE = os.environ["DPS_ID_SCOPE"]
+DPS = os.environ["DPS_CONNECTION_STRING"]
+DPS_GROUP_KEY = os.environ["DPS_GROUP_KEY"]
 ADMIN_URL = os.environ["ADMIN_URL"]
 CONTROL_URL = os.environ["CONTROL_URL"]
 CA_FILE = os.environ["CA_FILE"]
@@ -141,6 +145,34 @@ def command(device_id, body, headers=None):
             raise AssertionError(f"command: {res.status} {text}")
     finally:
         conn.close()
+
+
+def _dps(method, path, body=None):
+    conn, _ = _connection(20)
+    try:
+        headers = {"Authorization": _token(DPS), "Host": DPS_HOST, "Content-Type": "application/json"}
+        conn.request(method, f"{path}?api-version=2021-10-01", body=body and json.dumps(body), headers=headers)
+        res = conn.getresponse()
+        text = res.read()
+        if res.status >= 300:
+            raise AssertionError(f"{method} {path}: {res.status} {text}")
+        return json.loads(text) if text else None
+    finally:
+        conn.close()
+
+
+def put_enrollment(registration_id, enrollment):
+    """Create or replace an enrollment of the provisioning service, and return it."""
+    return _dps("PUT", f"/enrollments/{registration_id}", {"registrationId": registration_id, **enrollment})
+
+
+def put_group(group, enrollment):
+    """Create or replace an enrollment group, and return it."""
+    return _dps("PUT", f"/enrollmentGroups/{group}", {"enrollmentGroupId": group, **enrollment})
+
+
+def delete_group(group):
+    _dps("DELETE", f"/enrollmentGroups/{group}")
 
 
 def _control(path):
