@@ -19,6 +19,7 @@ type Provisioning interface {
 	Create(ctx context.Context, name string, hosts []string) (dps.Instance, error)
 	Change(ctx context.Context, name string, change func(*dps.Instance) error) (dps.Instance, error)
 	Delete(ctx context.Context, name string) error
+	Certificates
 }
 
 // ServicePath is the parameter of every operation about one provisioning service.
@@ -94,6 +95,9 @@ func (s *Server) addProvisioning(api huma.API) {
 
 	s.addProvisioningPolicies(api)
 	s.addLinks(api)
+	s.addCertificates(api)
+	s.addRevocations(api)
+	s.addCredentials(api)
 }
 
 func (s *Server) listServices(context.Context, *struct{}) (*servicesOutput, error) {

@@ -110,6 +110,21 @@ func TestProvisioningIsForTheAdministrator(t *testing.T) {
 		{"GET", "/dps/hubs"},
 		{"PUT", "/dps/hubs/myhub"},
 		{"DELETE", "/dps/hubs/myhub"},
+		{"GET", "/dps/certificates"},
+		{"GET", "/dps/certificates/c"},
+		{"PUT", "/dps/certificates/c"},
+		{"DELETE", "/dps/certificates/c"},
+		{"POST", "/dps/certificates/c/generateVerificationCode"},
+		{"POST", "/dps/certificates/c/verify"},
+		{"PUT", "/dps/certificates/c/revocationList"},
+		{"GET", "/dps/revocations"},
+		{"POST", "/dps/revocations"},
+		{"DELETE", "/dps/revocations/r"},
+		{"GET", "/dps/credentialPolicies"},
+		{"PUT", "/dps/credentialPolicies/p"},
+		{"DELETE", "/dps/credentialPolicies/p"},
+		{"GET", "/dps/issuedCertificates"},
+		{"GET", "/dps/issuer"},
 	} {
 		for _, who := range []string{"", "Bearer wrong", token} {
 			if a := w.do(r[0], "/api/v1/provisioning"+r[1], "", who); a.status != 401 || strings.Contains(string(a.body), i.IDScope) {

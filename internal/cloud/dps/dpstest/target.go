@@ -68,9 +68,15 @@ func RunTarget(t *testing.T, h TargetUnder) {
 
 	// Its operator has disabled it: that it registers does not enable it.
 	h.Disable(t, "d")
-	ok(t, h.Put(ctx, dps.Device{ID: "d", Thumbprint: strings.Repeat("AB", 32)}, false))
+	// A certificate and the one before it, which ends in a while.
+	ok(t, h.Put(ctx, dps.Device{ID: "d", Thumbprint: strings.Repeat("AB", 32), SecondThumbprint: strings.Repeat("CD", 32)}, false))
 	got, there, err := h.Get(ctx, "d")
-	if err != nil || !there || !strings.EqualFold(got.Thumbprint, strings.Repeat("ab", 32)) || got.Keys != (attestation.Keys{}) || h.Enabled(t, "d") {
+	if err != nil || !there || !strings.EqualFold(got.Thumbprint, strings.Repeat("ab", 32)) || !strings.EqualFold(got.SecondThumbprint, strings.Repeat("cd", 32)) {
+		t.Errorf("with two certificates: %+v, %v, %v", got, there, err)
+	}
+	ok(t, h.Put(ctx, dps.Device{ID: "d", Thumbprint: strings.Repeat("AB", 32)}, false))
+	got, there, err = h.Get(ctx, "d")
+	if err != nil || !there || !strings.EqualFold(got.Thumbprint, strings.Repeat("ab", 32)) || got.SecondThumbprint != "" || got.Keys != (attestation.Keys{}) || h.Enabled(t, "d") {
 		t.Errorf("with a certificate: %+v, %v, enabled %v", got, err, h.Enabled(t, "d"))
 	}
 	ok(t, h.Put(ctx, dps.Device{ID: "edge", Edge: true, Keys: d.Keys}, false))

@@ -100,7 +100,7 @@ func (h hub) Get(ctx context.Context, id string) (dps.Device, bool, error) {
 	}
 	d := dps.Device{ID: id, Edge: r.Capabilities != nil && r.Capabilities.IoTEdge}
 	if a := r.Authentication; a != nil && a.Type == selfSigned && a.X509Thumbprint != nil {
-		d.Thumbprint = a.X509Thumbprint.PrimaryThumbprint
+		d.Thumbprint, d.SecondThumbprint = a.X509Thumbprint.PrimaryThumbprint, a.X509Thumbprint.SecondaryThumbprint
 	} else if a != nil && a.SymmetricKey != nil {
 		d.Keys.Primary, d.Keys.Secondary = causeway.Secret(a.SymmetricKey.PrimaryKey), causeway.Secret(a.SymmetricKey.SecondaryKey)
 	}
@@ -206,7 +206,7 @@ const (
 
 func authentication(d dps.Device) *client.Authentication {
 	if d.Thumbprint != "" {
-		return &client.Authentication{Type: selfSigned, X509Thumbprint: &client.X509Thumbprint{PrimaryThumbprint: d.Thumbprint}}
+		return &client.Authentication{Type: selfSigned, X509Thumbprint: &client.X509Thumbprint{PrimaryThumbprint: d.Thumbprint, SecondaryThumbprint: d.SecondThumbprint}}
 	}
 	return &client.Authentication{Type: sasKeys, SymmetricKey: &client.SymmetricKey{PrimaryKey: string(d.Keys.Primary), SecondaryKey: string(d.Keys.Secondary)}}
 }
@@ -216,7 +216,7 @@ func sameAuthentication(a, b *client.Authentication) bool {
 	case a == nil || a.Type != b.Type:
 		return false
 	case b.Type == selfSigned:
-		return a.X509Thumbprint != nil && strings.EqualFold(a.X509Thumbprint.PrimaryThumbprint, b.X509Thumbprint.PrimaryThumbprint) && a.X509Thumbprint.SecondaryThumbprint == ""
+		return a.X509Thumbprint != nil && strings.EqualFold(a.X509Thumbprint.PrimaryThumbprint, b.X509Thumbprint.PrimaryThumbprint) && strings.EqualFold(a.X509Thumbprint.SecondaryThumbprint, b.X509Thumbprint.SecondaryThumbprint)
 	}
 	return a.SymmetricKey != nil && *a.SymmetricKey == *b.SymmetricKey
 }
