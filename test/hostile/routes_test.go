@@ -98,25 +98,25 @@ func compareRoutes(matrix, api string) (wrong []string) {
 
 const matrix = "../../docs/compat/hub.md"
 
-// TestRoutes holds the routes in docs/compat/hub.md to those that there are: the
-// descriptions of the API have them all, which tests beside the routes see to.
+// TestRoutes holds the routes in docs/compat to those that there are: the
+// descriptions of the APIs have them all, which tests beside the routes see to.
 func TestRoutes(t *testing.T) {
-	table, err := os.ReadFile(matrix)
-	if err != nil {
-		t.Fatal(err)
-	}
 	n := 0
-	for _, name := range []string{"iothub.yaml", "device.yaml"} {
+	for name, page := range map[string]string{"iothub.yaml": matrix, "device.yaml": matrix, "dps.yaml": "../../docs/compat/dps.md"} {
+		table, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
 		api, err := os.ReadFile("../../api/openapi/" + name)
 		if err != nil {
 			t.Fatal(err)
 		}
 		n += len(operations(string(api)))
 		for _, w := range compareRoutes(string(table), string(api)) {
-			t.Errorf("docs/compat/hub.md: %s of %s", w, name)
+			t.Errorf("%s: %s of %s", page, w, name)
 		}
 	}
-	if n < 30 {
+	if n < 50 {
 		t.Errorf("only %d operations: is this still the API?", n)
 	}
 }

@@ -135,7 +135,11 @@ func (w *world) do(method, path, token, body string, headers ...string) answer {
 	defer res.Body.Close()
 	b, err := io.ReadAll(res.Body)
 	ok(w.t, err)
-	return answer{res.StatusCode, res.Header, string(b)}
+	a := answer{res.StatusCode, res.Header, string(b)}
+	if err := against(loadSpec(w.t), r, a); err != nil {
+		w.t.Errorf("%s %s answered %d against %s: %v\n%s", method, path, a.status, specFile, err, a.body)
+	}
+	return a
 }
 
 func (w *world) want(what string, a answer, status int, text string) {
