@@ -27,7 +27,7 @@ func NewCmdDPS(st *state.State) *cobra.Command {
 		newCmdDPSCreate(st, l), newCmdDPSList(st, l), newCmdDPSShow(st, l), newCmdDPSUpdate(st, l), newCmdDPSDelete(st, l),
 		newCmdDPSConnectionString(st, l), newCmdDPSHub(st, l), newCmdDPSPolicy(st, l),
 		newCmdDPSEnrollment(st, l, individualWords), newCmdDPSEnrollment(st, l, groupWords), newCmdDPSRegistration(st, l), newCmdComputeKey(st, l, ""),
-		newCmdDPSSimulate(st, l.login),
+		newCmdDPSSimulate(st, l.login), newCmdDPSThrottle(st, l),
 	)
 	return cmd
 }

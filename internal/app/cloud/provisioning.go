@@ -34,7 +34,7 @@ func (c *Cloud) openProvisioning(ctx context.Context, keyring secret.Sealer) (er
 	}
 	c.remoteHubs = remotehub.New(client.Options{RootCAs: roots, Product: "causeway-dps", Log: c.log})
 	c.provisioning, err = dps.New(ctx, dps.Options{
-		Store: c.db.Provisioning(), Sealer: keyring, Caller: c.webhooks, Log: c.log,
+		Store: c.db.Provisioning(), Sealer: keyring, Caller: c.webhooks, Metrics: c.reg, Log: c.log,
 		Targets: linkedHubs{
 			local: localhub.Hubs{Registry: c.registry, Name: func(host string) (string, bool) {
 				h, ok := c.directory.ByHost(host)
@@ -108,6 +108,14 @@ func (c *Cloud) makeProvisioning(ctx context.Context, p config.Provisioning) err
 		var err error
 		if i, err = c.provisioning.Create(ctx, p.Name, p.Hosts); err != nil {
 			return err
+		}
+		if p.Throttle != "" {
+			if i, err = c.provisioning.Change(ctx, p.Name, func(i *dps.Instance) error {
+				i.Throttle.Preset = p.Throttle
+				return nil
+			}); err != nil {
+				return err
+			}
 		}
 	}
 	links, err := c.links(p.Hubs)

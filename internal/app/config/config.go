@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/internal/cloud/dps"
 	"github.com/causeway-iot/causeway/internal/core/quota"
 )
 
@@ -89,6 +90,9 @@ type Provisioning struct {
 	Name  string   `yaml:"name"`
 	Hosts []string `yaml:"hosts"` // names its API answers to; none = its name
 	Hubs  []string `yaml:"hubs"`  // names of hubs that devices are assigned to; none = all
+	// Throttle is a preset of how many calls it takes when it is made, "" = what
+	// comes.
+	Throttle string `yaml:"throttle"`
 }
 
 // Log is how the cloud writes its log.
@@ -234,6 +238,9 @@ func (c *Config) Validate() error {
 			bad("provisioning[%d].name: %q is not a host label (lower-case letters, digits, inner hyphens)", i, p.Name)
 		case services[p.Name]:
 			bad("provisioning[%d].name: %q is there twice", i, p.Name)
+		}
+		if _, err := (&dps.Throttle{Preset: p.Throttle}).Resolve(); err != nil {
+			bad("provisioning[%d].throttle: %s", i, causeway.MessageOf(err))
 		}
 		services[p.Name] = true
 	}

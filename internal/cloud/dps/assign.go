@@ -75,6 +75,7 @@ func (s *Service) finish(ctx context.Context, j job) {
 	if err != nil {
 		s.log.Warn("registration failed", append(which, "error", err)...)
 	}
+	began := r.Pending.Began
 	r.TPMKey, r.Issued, r.Pending = r.Pending.TPMKey, r.Pending.Issued, nil
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 10*time.Second) {
 		err := s.putRegistration(ctx, j.service, &r, match)
@@ -92,6 +93,7 @@ func (s *Service) finish(ctx context.Context, j job) {
 			return
 		}
 	}
+	s.metrics.ended(j.service, &r, began)
 	s.log.Info("registration ended", append(which, "status", string(r.Status), "hub", r.Hub, "was", was, "substatus", string(r.Substatus), "code", r.Code)...)
 }
 

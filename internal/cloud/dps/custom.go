@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/causeway-iot/causeway/internal/core/attestation"
 )
@@ -33,7 +34,9 @@ func (s *Service) custom(ctx context.Context, t *tenant, e *Enrollment, r *Regis
 	if err != nil {
 		return choice{}, fmt.Errorf("write the question to the webhook: %w", err)
 	}
+	began := time.Now()
 	status, answer, err := s.caller.Post(ctx, e.Webhook.URL, body, MaxPayload+MaxTwin+MaxURL)
+	s.metrics.asked(t.Name, time.Since(began), err)
 	if err != nil {
 		return choice{}, &failure{code: FailedAllocation, msg: "Custom allocation failed: the webhook cannot be called", err: err}
 	}

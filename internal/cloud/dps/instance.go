@@ -69,6 +69,7 @@ type Instance struct {
 	Authorities []Authority
 	Issuers     []Issuer           // of certificates for devices, the newest last
 	Credentials []CredentialPolicy // that say which are issued
+	Throttle    Throttle
 	Created     time.Time
 }
 

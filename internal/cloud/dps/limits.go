@@ -26,9 +26,12 @@ const (
 	MaxAuthorityName   = 128
 	keyBytes           = 64 // of generated keys
 	leastKey, mostKey  = 16, 64
-	RetryAfter         = 2 * time.Second // between two questions of a device
-	OperationsAtOnce   = 256             // assignments under way at the same time
-	MaxPending         = 50_000          // assignments that wait for one of those
+	RetryAfter         = 2 * time.Second  // between two questions of a device
+	busyPause          = 10 * time.Second // of devices that come while too many others wait
+	MaxLimit           = 1_000_000_000
+	maxThrottled       = 200_000 // devices and services whose calls are counted
+	OperationsAtOnce   = 256     // assignments under way at the same time
+	MaxPending         = 50_000  // assignments that wait for one of those
 	AssignTimeout      = 60 * time.Second
 	NonceTTL           = 10 * time.Minute // a TPM may take so long to answer its challenge
 	noncesEach         = 3                // outstanding challenges of one registration

@@ -217,7 +217,7 @@ func (s *Service) Challenge(ctx context.Context, r causeway.Registration) (cause
 		return causeway.TPMChallenge{}, invalid("tpm: %v", err)
 	}
 	if !s.nonces.add(t.Name+"/"+fold(r.ID), key, time.Now()) {
-		return causeway.TPMChallenge{}, causeway.Errorf(CodeThrottled, "dps", "too many TPMs are being challenged; try again in a while")
+		return causeway.TPMChallenge{}, busy(busyPause, "too many TPMs are being challenged; try again in a while")
 	}
 	return causeway.TPMChallenge{AuthenticationKey: blob, KeyName: "registration"}, nil
 }

@@ -29,6 +29,11 @@ func (s *Service) Register(ctx context.Context, r causeway.Registration) (causew
 	now := time.Now().UTC()
 	p, err := s.prove(ctx, t, &r, now)
 	if err != nil {
+		s.metrics.refuse(t.Name, err)
+		return causeway.Operation{}, err
+	}
+	// After the proof: nobody uses up the limit in the name of others.
+	if err := s.enter(t, LimitRegistrations, "", now); err != nil {
 		return causeway.Operation{}, err
 	}
 	pending, err := s.pending(&p, &r, now)
@@ -59,7 +64,7 @@ func (s *Service) Register(ctx context.Context, r causeway.Registration) (causew
 	}
 	if !p.blocked {
 		if !s.queue.reserve() {
-			return causeway.Operation{}, causeway.Errorf(CodeThrottled, "dps", "%d registrations are waiting; try again in a while", MaxPending)
+			return causeway.Operation{}, busy(busyPause, "%d registrations are waiting; try again in a while", MaxPending)
 		}
 		defer func() {
 			if err != nil {
@@ -81,7 +86,9 @@ func (s *Service) Register(ctx context.Context, r causeway.Registration) (causew
 		return causeway.Operation{}, err
 	}
 	s.nonces.use(t.Name+"/"+fold(r.ID), p.nonce)
-	if !p.blocked {
+	if p.blocked {
+		s.metrics.ended(t.Name, &reg, now)
+	} else {
 		s.queue.add(job{service: t.Name, id: fold(reg.ID)})
 	}
 	s.log.Info("registration", "service", t.Name, "registration", reg.ID, "enrollment", p.Enrollment.ID, "attestation", string(reg.Kind),
@@ -92,13 +99,23 @@ func (s *Service) Register(ctx context.Context, r causeway.Registration) (causew
 	return op, nil
 }
 
+// proveAgain checks who asks for a registration, and that it asks not too often.
+func (s *Service) proveAgain(ctx context.Context, t *tenant, r *causeway.Registration) error {
+	now := time.Now()
+	if _, err := s.prove(ctx, t, r, now); err != nil {
+		s.metrics.refuse(t.Name, err)
+		return err
+	}
+	return s.enter(t, LimitPolls, fold(r.ID), now)
+}
+
 // Lookup implements [causeway.Provisioner].
 func (s *Service) Lookup(ctx context.Context, r causeway.Registration, operation string) (causeway.Operation, error) {
 	t, err := s.find(&r)
 	if err != nil {
 		return causeway.Operation{}, err
 	}
-	if _, err := s.prove(ctx, t, &r, time.Now()); err != nil {
+	if err := s.proveAgain(ctx, t, &r); err != nil {
 		return causeway.Operation{}, err
 	}
 	reg, err := s.registration(ctx, t.Name, r.ID)
@@ -118,7 +135,7 @@ func (s *Service) Status(ctx context.Context, r causeway.Registration) (causeway
 	if err != nil {
 		return causeway.Operation{}, err
 	}
-	if _, err := s.prove(ctx, t, &r, time.Now()); err != nil {
+	if err := s.proveAgain(ctx, t, &r); err != nil {
 		return causeway.Operation{}, err
 	}
 	reg, err := s.registration(ctx, t.Name, r.ID)

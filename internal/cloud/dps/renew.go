@@ -31,6 +31,7 @@ func (s *Service) Enroll(ctx context.Context, r causeway.Registration, renew boo
 	p, err := s.prove(ctx, t, &r, now)
 	switch {
 	case err != nil:
+		s.metrics.refuse(t.Name, err)
 		return nil, err
 	case renew && !p.issued:
 		return nil, unauthorized(fmt.Errorf("%s: %w", r.ID, errNotRenewable))
@@ -38,6 +39,9 @@ func (s *Service) Enroll(ctx context.Context, r causeway.Registration, renew boo
 		return nil, causeway.Errorf(CodeForbidden, "dps", "the enrollment is disabled")
 	case p.CredentialPolicy == "":
 		return nil, causeway.Errorf(CodeForbidden, "dps", "the enrollment %q has no credentialPolicyName, so that no certificates are issued by it", p.Enrollment.ID)
+	}
+	if err := s.enter(t, LimitRegistrations, "", now); err != nil {
+		return nil, err
 	}
 	if c := t.credential(p.CredentialPolicy); c != nil && p.issued && c.RenewBefore > 0 {
 		if from := p.leaf.NotAfter.Add(-c.RenewBefore); now.Before(from) {

@@ -72,6 +72,13 @@ func (q *queue) unreserve() {
 	q.under--
 }
 
+// length returns how many jobs there are.
+func (q *queue) length() float64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return float64(q.under)
+}
+
 // add adds a job for which room was reserved.
 func (q *queue) add(j job) {
 	q.mu.Lock()

@@ -8,12 +8,15 @@ import (
 	"encoding/hex"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 	"unicode"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/cloud/registry"
@@ -27,7 +30,8 @@ type Options struct {
 	Store   Store
 	Sealer  secret.Sealer
 	Targets Targets
-	Caller  Caller // of the webhooks of custom allocations; nil refuses them
+	Caller  Caller                // of the webhooks of custom allocations; nil refuses them
+	Metrics prometheus.Registerer // nil for none
 	Log     *slog.Logger
 }
 
@@ -49,6 +53,8 @@ type Service struct {
 	decoy       Enrollment // that is checked where there is none
 	queue       queue
 	claims      claims
+	throttles   throttles
+	metrics     *Metrics
 }
 
 // snapshot is the services and the groups that devices are tried against. It
@@ -64,6 +70,7 @@ type snapshot struct {
 type tenant struct {
 	Instance
 	groups  []group
+	limits  [NumLimits]int      // of its throttle
 	ca      *pki.CA             // that issues certificates, or nil
 	anchors []*x509.Certificate // that issued certificates lead to
 }
@@ -85,7 +92,9 @@ func New(ctx context.Context, o Options) (*Service, error) {
 	}
 	s := &Service{
 		store: o.Store, sealer: o.Sealer, targets: o.Targets, caller: o.Caller, log: o.Log, decoy: newDecoy(),
+		metrics: NewMetrics(o.Metrics),
 	}
+	s.metrics.watch(o.Metrics, s.queue.length)
 	s.nonces.init()
 	if err := s.reload(ctx); err != nil {
 		return nil, fmt.Errorf("load provisioning services: %w", err)
@@ -110,6 +119,9 @@ func (s *Service) reload(ctx context.Context) error {
 			return fmt.Errorf("service %s: %w", list[k].Name, err)
 		}
 		t := &tenant{Instance: list[k]}
+		if t.limits, err = t.Throttle.Resolve(); err != nil {
+			return fmt.Errorf("service %s: %w", t.Name, err)
+		}
 		for j := range t.Issuers {
 			ca, _, err := t.Issuers[j].open()
 			if err != nil {
@@ -232,6 +244,7 @@ func (s *Service) Change(ctx context.Context, name string, change func(*Instance
 	i := t.Instance
 	i.Hosts, i.Policies = slices.Clone(i.Hosts), slices.Clone(i.Policies)
 	i.Links, i.Authorities = slices.Clone(i.Links), slices.Clone(i.Authorities)
+	i.Throttle.Limits = maps.Clone(i.Throttle.Limits)
 	i.Issuers, i.Credentials = slices.Clone(i.Issuers), slices.Clone(i.Credentials)
 	if err := change(&i); err != nil {
 		return Instance{}, err
@@ -284,6 +297,9 @@ func (i *Instance) check(now *snapshot) error {
 	case Hashed, GeoLatency, Static:
 	default:
 		return invalid("allocationPolicy %q is none of hashed, geoLatency and static", clip(string(i.Allocation)))
+	}
+	if err := i.checkThrottle(); err != nil {
+		return err
 	}
 	if err := i.checkHosts(now); err != nil {
 		return err

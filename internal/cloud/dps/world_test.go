@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
 	"github.com/causeway-iot/causeway"
@@ -171,6 +172,8 @@ type world struct {
 	scope string
 	log   *record
 	stop  func()
+
+	metrics prometheus.Registerer
 }
 
 // record keeps what is logged.
@@ -230,7 +233,7 @@ func inWorld(t *testing.T, f func(t *testing.T, w *world)) {
 // start starts a service on what is stored.
 func (w *world) start() {
 	w.t.Helper()
-	s, err := dps.New(w.t.Context(), dps.Options{Store: w.store, Sealer: plainSealer{}, Targets: w.hubs, Caller: w.hook, Log: slog.New(slog.NewTextHandler(w.log, nil))})
+	s, err := dps.New(w.t.Context(), dps.Options{Store: w.store, Sealer: plainSealer{}, Targets: w.hubs, Caller: w.hook, Metrics: w.metrics, Log: slog.New(slog.NewTextHandler(w.log, nil))})
 	ok(w.t, err)
 	ctx, cancel := context.WithCancel(w.t.Context())
 	done := make(chan error, 1)

@@ -24,7 +24,12 @@ type (
 		Authorities []dpsAuthorityDocument  `json:"authorities,omitempty"`
 		Issuers     []dpsIssuerDocument     `json:"issuers,omitempty"`
 		Credentials []dpsCredentialDocument `json:"credentialPolicies,omitempty"`
+		Throttle    *dpsThrottleDocument    `json:"throttle,omitempty"`
 		Created     time.Time               `json:"created"`
+	}
+	dpsThrottleDocument struct {
+		Preset string         `json:"preset,omitempty"`
+		Limits map[string]int `json:"limits,omitempty"`
 	}
 	dpsPolicyDocument struct {
 		Name      string     `json:"name"`
@@ -161,6 +166,9 @@ func rawText(s string) json.RawMessage {
 
 func writeInstance(i *dps.Instance) ([]byte, error) {
 	d := dpsServiceDocument{IDScope: i.IDScope, Hosts: i.Hosts, Allocation: i.Allocation, Created: i.Created}
+	if t := i.Throttle; t.Preset != "" || len(t.Limits) > 0 {
+		d.Throttle = &dpsThrottleDocument{t.Preset, t.Limits}
+	}
 	for _, p := range i.Policies {
 		d.Policies = append(d.Policies, dpsPolicyDocument{p.Name, string(p.Primary), string(p.Secondary), p.Rights})
 	}
@@ -187,6 +195,9 @@ func readInstance(name string, text []byte) (dps.Instance, error) {
 		return dps.Instance{}, fmt.Errorf("provisioning service %s: %w", name, err)
 	}
 	i := dps.Instance{Name: name, IDScope: d.IDScope, Hosts: d.Hosts, Allocation: d.Allocation, Created: d.Created}
+	if d.Throttle != nil {
+		i.Throttle = dps.Throttle{Preset: d.Throttle.Preset, Limits: d.Throttle.Limits}
+	}
 	for _, p := range d.Policies {
 		i.Policies = append(i.Policies, dps.AccessPolicy{Name: p.Name, Primary: causeway.Secret(p.Primary), Secondary: causeway.Secret(p.Secondary), Rights: p.Rights})
 	}

@@ -98,6 +98,7 @@ func (s *Server) addProvisioning(api huma.API) {
 	s.addCertificates(api)
 	s.addRevocations(api)
 	s.addCredentials(api)
+	s.addThrottle(api)
 }
 
 func (s *Server) listServices(context.Context, *struct{}) (*servicesOutput, error) {

@@ -125,6 +125,8 @@ func TestProvisioningIsForTheAdministrator(t *testing.T) {
 		{"DELETE", "/dps/credentialPolicies/p"},
 		{"GET", "/dps/issuedCertificates"},
 		{"GET", "/dps/issuer"},
+		{"GET", "/dps/throttle"},
+		{"PUT", "/dps/throttle"},
 	} {
 		for _, who := range []string{"", "Bearer wrong", token} {
 			if a := w.do(r[0], "/api/v1/provisioning"+r[1], "", who); a.status != 401 || strings.Contains(string(a.body), i.IDScope) {

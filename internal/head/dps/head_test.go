@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -56,6 +57,26 @@ func TestDevice(t *testing.T) {
 	} {
 		w.want(what, c.a, c.status, c.text)
 	}
+}
+
+// TestThrottled: who comes too often is told when to come again.
+func TestThrottled(t *testing.T) {
+	w := newWorld(t)
+	owner := w.token("provisioningserviceowner")
+	a := w.do("PUT", "/enrollments/d", owner, `{"registrationId":"d","attestation":{"type":"symmetricKey"}}`)
+	key := a.json(t)["attestation"].(map[string]any)["symmetricKey"].(map[string]any)["primaryKey"].(string)
+	w.throttle(map[string]int{"registrations": 2, "operations": 1})
+	path := "/" + w.instance.IDScope + "/registrations/d/register"
+	w.want("first", w.do("PUT", path, w.deviceToken("d", key), "{}"), 202, "assigning")
+	w.want("second", w.do("PUT", path, w.deviceToken("d", key), "{}"), 202, "assigning")
+	w.want("operation", w.do("GET", "/enrollments/d", owner, ""), 200, `"registrationId":"d"`)
+	for what, a := range map[string]answer{"third": w.do("PUT", path, w.deviceToken("d", key), "{}"), "second operation": w.do("GET", "/enrollments/d", owner, "")} {
+		w.want(what, a, 429, `"errorCode":429001`)
+		if n, err := strconv.Atoi(a.header.Get("Retry-After")); err != nil || n < 3 || n > 60 {
+			t.Errorf("%s: Retry-After %q", what, a.header.Get("Retry-After"))
+		}
+	}
+	w.want("without the right", w.do("GET", "/enrollments/d", "", ""), 401, "401002")
 }
 
 func TestTPM(t *testing.T) {

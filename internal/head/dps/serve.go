@@ -1,6 +1,7 @@
 package dps
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"log/slog"
@@ -103,7 +104,7 @@ func (h *handler) authorize(c *call) error {
 		return err
 	}
 	c.service, c.who = i.Name, who
-	return nil
+	return h.service.Operate(i.Name)
 }
 
 // tokenOf returns the shared access signature of a request, "" for none. The
@@ -178,7 +179,7 @@ func (h *handler) refuse(c *call, err error) int {
 	head.Set("x-ms-error-code", strconv.Itoa(int(causeway.CodeOf(err))))
 	head.Set("Content-Type", "application/json; charset=utf-8")
 	if status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable {
-		head.Set("Retry-After", retryAfter(dps.RetryAfter))
+		head.Set("Retry-After", retryAfter(cmp.Or(hubhttp.RetryAfter(err), dps.RetryAfter)))
 	}
 	h.send(c, status, body)
 	return status

@@ -29,6 +29,7 @@ type Service interface {
 	causeway.Provisioner
 	Status(ctx context.Context, r causeway.Registration) (causeway.Operation, error)
 	ByHost(host string) (dps.Instance, bool)
+	Operate(service string) error
 	Enrollment(ctx context.Context, service string, group bool, id string) (dps.Enrollment, error)
 	PutEnrollment(ctx context.Context, service string, e dps.Enrollment, match string) (dps.Enrollment, error)
 	DeleteEnrollment(ctx context.Context, service string, group bool, id, match string) error

@@ -166,3 +166,13 @@ func (w *world) eventually(path, token string) answer {
 	w.t.Fatal("the operation does not end")
 	return answer{}
 }
+
+// throttle limits the service.
+func (w *world) throttle(limits map[string]int) {
+	w.t.Helper()
+	_, err := w.service.Change(w.t.Context(), "dps", func(i *dps.Instance) error {
+		i.Throttle = dps.Throttle{Limits: limits}
+		return nil
+	})
+	ok(w.t, err)
+}

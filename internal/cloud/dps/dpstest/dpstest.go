@@ -41,6 +41,7 @@ func instance(name string) dps.Instance {
 		Authorities: []dps.Authority{{Name: "ca", DER: []byte{0, 1, 2}, Verified: true, Code: "code", ETag: "e", Created: stamp(1), Updated: stamp(2), List: dps.RevocationList{Issued: stamp(3), Next: stamp(4), Entries: 5}}},
 		Issuers:     []dps.Issuer{{Chain: [][]byte{{1}, {2, 0}}, Key: "sealed-k", RootKey: "sealed-r", Created: stamp(5)}},
 		Credentials: []dps.CredentialPolicy{{Name: "p", Lifetime: 3 * time.Hour, RenewBefore: time.Hour, KeyTypes: []string{"ec-p256"}, ETag: "e", Created: stamp(6), Updated: stamp(7)}},
+		Throttle:    dps.Throttle{Preset: "standard-s1", Limits: map[string]int{"polls": 7}},
 		Created:     stamp(0),
 	}
 }
