@@ -62,8 +62,8 @@ func (c *control) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/sas":
 		err = c.sas(ctx, w, r.URL.Query())
 	case "/tpm":
-		err = c.tpms.start(w, r.URL.Query())
-	case "/tpm/clear", "/tpm/renew", "/tpm/stop":
+		err = c.tpms.start(w)
+	case "/tpm/restart", "/tpm/clear", "/tpm/renew", "/tpm/stop":
 		err = c.tpms.change(path.Base(r.URL.Path), r.URL.Query())
 	default:
 		http.NotFound(w, r)

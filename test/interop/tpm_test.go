@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"net/url"
-	"strconv"
 	"sync"
 
 	"github.com/causeway-iot/causeway/internal/testkit/swtpm"
@@ -25,9 +24,9 @@ type tpms struct {
 // fails when CI is set.
 var errNoTPM = errors.New(swtpm.Missing())
 
-// start starts a TPM behind the protocol of the simulator, or of a resource manager
-// at a given port, and answers with its id and its port.
-func (t *tpms) start(w io.Writer, q url.Values) error {
+// start starts a TPM behind the protocol of the simulator and answers with its id and
+// its port.
+func (t *tpms) start(w io.Writer) error {
 	if swtpm.Missing() != "" {
 		return errNoTPM
 	}
@@ -35,7 +34,7 @@ func (t *tpms) start(w io.Writer, q url.Values) error {
 	if err != nil {
 		return err
 	}
-	port, err := serveTPM(tpm, q.Get("port"))
+	port, err := serveTPM(tpm)
 	if err != nil {
 		return errors.Join(err, tpm.Close())
 	}
@@ -49,15 +48,7 @@ func (t *tpms) start(w io.Writer, q url.Values) error {
 	return json.NewEncoder(w).Encode(map[string]any{"id": id, "port": port})
 }
 
-func serveTPM(tpm *swtpm.TPM, manager string) (port int, err error) {
-	if manager != "" {
-		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", manager))
-		if err != nil {
-			return 0, err
-		}
-		tpm.ServeManager(l)
-		return strconv.Atoi(manager)
-	}
+func serveTPM(tpm *swtpm.TPM) (port int, err error) {
 	for range 50 { // until the next port is free too
 		commands, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -83,6 +74,8 @@ func (t *tpms) change(what string, q url.Values) error {
 		return fmt.Errorf("there is no TPM %q", q.Get("id"))
 	}
 	switch what {
+	case "restart":
+		return tpm.Restart()
 	case "clear":
 		return tpm.Clear()
 	case "renew":

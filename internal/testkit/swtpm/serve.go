@@ -25,23 +25,12 @@ const protocolVersion = 1
 // listener, power and such at the other, by convention at the next port. The TPM
 // has power all the time. Both are closed with the TPM.
 func (t *TPM) ServeSimulator(commands, platform net.Listener) {
-	t.serve(commands, func(c io.ReadWriter) error { return t.answer(c, 0) })
-	t.serve(platform, func(c io.ReadWriter) error { return t.answer(c, 0) })
+	t.serve(commands)
+	t.serve(platform)
 }
-
-// ServeManager serves the TPM in the protocol of the resource manager in user mode
-// that TSS libraries look for at port 2323 when there is no device file. Nothing is
-// managed: there must be one client at a time.
-func (t *TPM) ServeManager(l net.Listener) {
-	t.serve(l, func(c io.ReadWriter) error { return t.answer(c, managerExtra) })
-}
-
-// managerExtra is how many bytes a client of the manager sends between the locality
-// and the size of a command: a level of messages, and whether it was sent.
-const managerExtra = 2
 
 // serve has every connection of l answered.
-func (t *TPM) serve(l net.Listener, answer func(io.ReadWriter) error) {
+func (t *TPM) serve(l net.Listener) {
 	t.lists.Lock()
 	defer t.lists.Unlock()
 	if t.closed {
@@ -60,7 +49,7 @@ func (t *TPM) serve(l net.Listener, answer func(io.ReadWriter) error) {
 			}
 			t.serving.Go(func() {
 				defer t.drop(c)
-				for answer(c) == nil {
+				for t.answer(c) == nil {
 				}
 			})
 		}
@@ -86,9 +75,8 @@ func (t *TPM) drop(c net.Conn) {
 	delete(t.conns, c)
 }
 
-// answer reads one request and answers it. Extra is how many bytes stand before
-// the size of a command. An error ends the connection.
-func (t *TPM) answer(c io.ReadWriter, extra int) error {
+// answer reads one request and answers it. An error ends the connection.
+func (t *TPM) answer(c io.ReadWriter) error {
 	var code [4]byte
 	if _, err := io.ReadFull(c, code[:]); err != nil {
 		return err
@@ -103,7 +91,7 @@ func (t *TPM) answer(c io.ReadWriter, extra int) error {
 	case signalPowerOn, signalNVOn:
 		return send(c, 0)
 	case sendCommand:
-		return t.pass(c, extra)
+		return t.pass(c)
 	case sessionEnd, stop:
 		return io.EOF
 	default:
@@ -112,12 +100,12 @@ func (t *TPM) answer(c io.ReadWriter, extra int) error {
 }
 
 // pass passes one command to the TPM and its response back.
-func (t *TPM) pass(c io.ReadWriter, extra int) error {
-	head := make([]byte, 1+extra+4) // locality, what the manager wants, size
+func (t *TPM) pass(c io.ReadWriter) error {
+	head := make([]byte, 1+4) // locality, size
 	if _, err := io.ReadFull(c, head); err != nil {
 		return err
 	}
-	size := binary.BigEndian.Uint32(head[1+extra:])
+	size := binary.BigEndian.Uint32(head[1:])
 	if size < headerBytes || size > maxMessage {
 		return fmt.Errorf("a command of %d bytes", size)
 	}

@@ -1,6 +1,7 @@
 // Package swtpm runs Debian's swtpm for tests: a TPM 2.0 in software that is not
-// ours. It puts the TPM behind the protocols by which the TSS libraries of other
-// languages reach one over a network, so that they need no TPM in the machine.
+// ours. It puts the TPM behind the protocol by which the TSS libraries of other
+// languages reach the simulator of the reference implementation, so that they need
+// no TPM in the machine.
 //
 // It knows of commands only that they are bytes; what they mean is the business of
 // who sends them.
@@ -12,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -38,51 +40,88 @@ const (
 // TPM is a running TPM with a seed of its own. It is safe for concurrent use: one
 // command is under way at a time.
 type TPM struct {
-	cmd    *exec.Cmd
-	dir    string
-	output bytes.Buffer
-	ended  chan struct{}
+	dir string
 
-	mu        sync.Mutex // of a command
+	mu  sync.Mutex // of a command, and of the process
+	run *process
+
+	lists     sync.Mutex // of what follows
 	listeners []net.Listener
 	conns     map[net.Conn]struct{}
 	closed    bool
-	lists     sync.Mutex // of the three above
 	serving   sync.WaitGroup
 }
 
-// Start starts a TPM, as after power has come on. Who calls it must Close it.
+// process is a TPM from power on to power off.
+type process struct {
+	cmd    *exec.Cmd
+	output bytes.Buffer
+	ended  chan struct{}
+}
+
+// Start makes a TPM and gives it power. Who calls it must Close it.
 func Start() (*TPM, error) {
 	dir, err := os.MkdirTemp("", "swtpm") // short: the name of a socket has 107 bytes at most
 	if err != nil {
 		return nil, err
 	}
-	t := &TPM{dir: dir, ended: make(chan struct{}), conns: map[net.Conn]struct{}{}}
-	t.cmd = exec.Command("swtpm", "socket", "--tpm2", "--tpmstate", "dir="+dir,
-		"--server", "type=unixio,path="+t.socket(), "--ctrl", "type=unixio,path="+filepath.Join(dir, "control"),
+	t := &TPM{dir: dir, conns: map[net.Conn]struct{}{}}
+	if err := t.on(); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return t, nil
+}
+
+// on gives the TPM power and returns when it answers.
+func (t *TPM) on() error {
+	p := &process{ended: make(chan struct{})}
+	p.cmd = exec.Command("swtpm", "socket", "--tpm2", "--tpmstate", "dir="+t.dir,
+		"--server", "type=unixio,path="+t.socket(), "--ctrl", "type=unixio,path="+filepath.Join(t.dir, "control"),
 		"--flags", "not-need-init,startup-clear")
-	t.cmd.Stdout, t.cmd.Stderr = &t.output, &t.output
-	if err := t.cmd.Start(); err != nil {
-		return nil, errors.Join(fmt.Errorf("start swtpm: %w", err), os.RemoveAll(dir))
+	p.cmd.Stdout, p.cmd.Stderr = &p.output, &p.output
+	if err := p.cmd.Start(); err != nil {
+		return fmt.Errorf("start swtpm: %w", err)
 	}
 	go func() {
-		defer close(t.ended)
-		_ = t.cmd.Wait() // its status says that it was killed
+		defer close(p.ended)
+		_ = p.cmd.Wait() // its status says that it was killed
 	}()
+	t.run = p
 	for end := time.Now().Add(startTimeout); ; {
-		_, err := t.Command(getRandom)
+		_, err := t.command(getRandom)
 		if err == nil {
-			return t, nil
+			return nil
 		}
 		select {
-		case <-t.ended:
-			return nil, errors.Join(fmt.Errorf("swtpm ended: %s", t.output.String()), t.Close())
+		case <-p.ended:
+			return fmt.Errorf("swtpm ended: %s", p.output.String())
 		case <-time.After(5 * time.Millisecond):
 		}
 		if time.Now().After(end) {
-			return nil, errors.Join(fmt.Errorf("swtpm does not answer: %w", err), t.Close())
+			p.off()
+			return fmt.Errorf("swtpm does not answer: %w", err)
 		}
 	}
+}
+
+// off takes the power away: what the TPM stores has been written.
+func (p *process) off() {
+	_ = p.cmd.Process.Kill() // that it has ended already is no fault here
+	<-p.ended
+}
+
+// Restart takes the power away and gives it back: keys that were made persistent and
+// the seeds are still there, sessions are not.
+func (t *TPM) Restart() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.run.off()
+	for _, name := range []string{t.socket(), filepath.Join(t.dir, "control")} {
+		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return t.on()
 }
 
 func (t *TPM) socket() string { return filepath.Join(t.dir, "tpm") }
@@ -98,8 +137,9 @@ func (t *TPM) Close() error {
 		_ = c.Close()
 	}
 	t.lists.Unlock()
-	_ = t.cmd.Process.Kill() // that it has ended already is no fault here
-	<-t.ended
+	t.mu.Lock()
+	t.run.off()
+	t.mu.Unlock()
 	t.serving.Wait()
 	return os.RemoveAll(t.dir)
 }
@@ -109,6 +149,10 @@ func (t *TPM) Close() error {
 func (t *TPM) Command(command []byte) ([]byte, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	return t.command(command)
+}
+
+func (t *TPM) command(command []byte) ([]byte, error) {
 	c, err := net.Dial("unix", t.socket())
 	if err != nil {
 		return nil, err

@@ -151,9 +151,10 @@ export async function selfSigned(cn) {
 }
 
 /**
- * tpm starts a TPM that ends with the test and resolves to {id, port, clear, renew}:
- * clear gives it another storage root key, renew another endorsement key too. It
- * skips the test where there is none to be had.
+ * tpm starts a TPM that ends with the test and resolves to {id, port, restart, clear,
+ * renew}: restart takes its power away for a moment, clear gives it another storage
+ * root key, renew another endorsement key too. It skips the test where there is none
+ * to be had.
  */
 export async function tpm(t) {
   const post = async (path) => {
@@ -166,7 +167,7 @@ export async function tpm(t) {
   if (missing) { t.skip(missing); return undefined; }
   const { id, port } = JSON.parse(text);
   t.after(() => post(`/stop?id=${id}`));
-  return { id, port, clear: () => post(`/clear?id=${id}`), renew: () => post(`/renew?id=${id}`) };
+  return { id, port, restart: () => post(`/restart?id=${id}`), clear: () => post(`/clear?id=${id}`), renew: () => post(`/renew?id=${id}`) };
 }
 
 /** caSigned resolves to {cert, key} signed by an authority registered on the hub. */
