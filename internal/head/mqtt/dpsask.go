@@ -21,7 +21,7 @@ import (
 //
 // Requests of QoS 0 are not answered at once. The Java client sends such ones, and
 // only then begins to wait, without looking whether the answer is there already:
-// one that is as fast as those of a server nearby would be waited for a minute.
+// one that is as fast as those of a server nearby it misses, and gives up.
 func (c *conn) ask(w *work) error {
 	p := &w.pub
 	if p.QoS > 1 {

@@ -77,7 +77,7 @@ const (
 	provisioningIdle = 10 * time.Minute
 	// answerDelay is how long after it came a request of QoS 0 is answered at the
 	// earliest, see ask.
-	answerDelay = 100 * time.Millisecond
+	answerDelay = 200 * time.Millisecond
 	// askAgain is when a device is to ask again whom the provisioning service
 	// cannot answer now, unless it says when.
 	askAgain = 5 * time.Second

@@ -32,16 +32,18 @@ const (
 )
 
 // Path is where IoT Hub's clients connect to, EventsPath where those of its
-// Event Hubs-compatible endpoint do.
+// Event Hubs-compatible endpoint do. PahoPath is where Eclipse Paho does when it is
+// given no path, as by the provisioning client for Java.
 const (
 	Path       = "/$iothub/websocket"
 	EventsPath = "/$servicebus/websocket"
+	PahoPath   = "/mqtt"
 )
 
 // At reports whether clients connect to a path. Some end it with a slash.
 func At(path string) bool {
 	path = strings.TrimSuffix(path, "/")
-	return path == Path || path == EventsPath
+	return path == Path || path == EventsPath || path == PahoPath
 }
 
 // Options are the settings of a Handler. A zero field means its default.

@@ -94,8 +94,8 @@ func TestSubprotocols(t *testing.T) {
 
 func TestAt(t *testing.T) {
 	for path, want := range map[string]bool{
-		"/$iothub/websocket": true, "/$servicebus/websocket": true, "/$servicebus/websocket/": true,
-		"/": false, "": false, "/$servicebus": false, "/$servicebus/websocket//": false, "/$servicebus/websocket/x": false,
+		"/$iothub/websocket": true, "/$servicebus/websocket": true, "/$servicebus/websocket/": true, "/mqtt": true,
+		"/": false, "": false, "/$servicebus": false, "/mqtt/x": false, "/MQTT": false, "/$servicebus/websocket//": false, "/$servicebus/websocket/x": false,
 	} {
 		if got := wsnet.At(path); got != want {
 			t.Errorf("%q: %v", path, got)

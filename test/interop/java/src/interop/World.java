@@ -29,12 +29,15 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.security.KeyFactory;
 import java.security.KeyStore;
+import java.security.PrivateKey;
 import java.security.cert.Certificate;
 import java.security.cert.CertificateFactory;
+import java.security.cert.X509Certificate;
 import java.security.spec.PKCS8EncodedKeySpec;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Base64;
 import java.util.HashMap;
 import java.util.List;
@@ -250,13 +253,16 @@ final class World {
     }
   }
 
-  /** A certificate of a device, and a context that shows it. */
-  record Proof(String thumbprint, SSLContext context) {}
+  /**
+   * A certificate of a device followed by those that vouch for it, its key, and a context
+   * that shows them; pem is what the control has said of it.
+   */
+  record Proof(String thumbprint, SSLContext context, PrivateKey key, List<X509Certificate> chain, JsonObject pem) {}
 
   static Proof certificate(String kind, String cn) throws Exception {
     JsonObject c = JsonParser.parseString(control("/certificate?kind=" + kind + "&cn=" + quote(cn), "")).getAsJsonObject();
     String pem = c.get("pkcs8").getAsString().replaceAll("-----[A-Z ]+-----", "").replaceAll("\\s", "");
-    var key = KeyFactory.getInstance("EC").generatePrivate(new PKCS8EncodedKeySpec(Base64.getDecoder().decode(pem)));
+    PrivateKey key = KeyFactory.getInstance("EC").generatePrivate(new PKCS8EncodedKeySpec(Base64.getDecoder().decode(pem)));
     Certificate[] chain = CertificateFactory.getInstance("X.509")
         .generateCertificates(new ByteArrayInputStream(c.get("cert").getAsString().getBytes(StandardCharsets.US_ASCII))).toArray(new Certificate[0]);
     KeyStore store = KeyStore.getInstance("PKCS12");
@@ -267,7 +273,7 @@ final class World {
     keys.init(store, password);
     SSLContext context = SSLContext.getInstance("TLS");
     context.init(keys.getKeyManagers(), null, null);
-    return new Proof(c.get("thumbprint").getAsString(), context);
+    return new Proof(c.get("thumbprint").getAsString(), context, key, Arrays.stream(chain).map(x -> (X509Certificate) x).toList(), c);
   }
 
   /** An operation on a twin, with the milliseconds it may take. */
