@@ -290,10 +290,10 @@ func TestRevoke(t *testing.T) {
 		serial := chains["serial"][0].SerialNumber.Text(16)
 		r, err := w.Revoke(ctx, "dps", dps.Revocation{Authority: "Plant", Serial: "0x" + serial, Reason: "lost"})
 		ok(t, err)
-		short, long := pki.Thumbprints(chains["short"][0])
+		short, _ := pki.Thumbprints(chains["short"][0])
 		_, err = w.Revoke(ctx, "dps", dps.Revocation{Thumbprint: short})
 		ok(t, err)
-		_, long = pki.Thumbprints(chains["print"][0])
+		_, long := pki.Thumbprints(chains["print"][0])
 		_, err = w.Revoke(ctx, "dps", dps.Revocation{Thumbprint: long[:2] + ":" + long[2:]})
 		ok(t, err)
 		check := func() {

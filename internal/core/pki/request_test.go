@@ -93,10 +93,12 @@ func TestParseRequest(t *testing.T) {
 		der  []byte
 		want string
 	}{
-		"nothing":              {nil, "no PKCS #10"},
-		"a certificate":        {newCA(t).Certificate().Raw, "no PKCS #10"},
-		"a tail":               {append(request(t, key, nil), 0), "no PKCS #10"},
-		"a huge one":           {request(t, key, func(r *x509.CertificateRequest) { r.Subject.Organization = []string{strings.Repeat("o", pki.MaxRequest)} }), "at most 8192"},
+		"nothing":       {nil, "no PKCS #10"},
+		"a certificate": {newCA(t).Certificate().Raw, "no PKCS #10"},
+		"a tail":        {append(request(t, key, nil), 0), "no PKCS #10"},
+		"a huge one": {request(t, key, func(r *x509.CertificateRequest) {
+			r.Subject.Organization = []string{strings.Repeat("o", pki.MaxRequest)}
+		}), "at most 8192"},
 		"another's key":        {forged, "not signed with its own key"},
 		"a short key":          {request(t, short, nil), "1024 bits"},
 		"a curve that is weak": {request(t, ecKey(t, elliptic.P224()), nil), "P-224"},

@@ -203,9 +203,11 @@ func users(t *testing.T, open func(*testing.T) dps.Store) {
 	s, ctx := open(t), t.Context()
 	ok(t, s.PutInstance(ctx, instance("s")))
 	for n, e := range []dps.Enrollment{
-		{ID: "One", Attestation: dps.Attestation{PrimaryAuthority: "Plant"}}, {ID: "two", Group: true, Attestation: dps.Attestation{SecondaryAuthority: "plant"}},
+		{ID: "One", Attestation: dps.Attestation{PrimaryAuthority: "Plant"}},
+		{ID: "two", Group: true, Attestation: dps.Attestation{SecondaryAuthority: "plant"}},
 		{ID: "both", Attestation: dps.Attestation{PrimaryAuthority: "PLANT", SecondaryAuthority: "plant"}},
-		{ID: "policy", CredentialPolicy: "Plant"}, {ID: "none"},
+		{ID: "policy", CredentialPolicy: "Plant"},
+		{ID: "none"},
 	} {
 		e.ETag = fmt.Sprint(n)
 		ok(t, s.PutEnrollment(ctx, "s", e, ""))
