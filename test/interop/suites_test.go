@@ -113,7 +113,7 @@ func pythonSDKs(t *testing.T, w world) {
 		}
 		t.Run("az", func(t *testing.T) {
 			t.Parallel()
-			python(t, "test_az")
+			python(t, "test_az", "test_az_dps")
 		})
 	})
 	t.Run("devices", func(t *testing.T) { python(t, "test_device") })
