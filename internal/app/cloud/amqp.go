@@ -36,10 +36,17 @@ func (c *Cloud) amqpHeads(hub causeway.Hub) (port, ws *amqp.Server) {
 	head := func(name string) *amqp.Server {
 		return &amqp.Server{
 			Hub: hub, Realms: c.set, Planes: planes, Log: c.log, Metrics: obs.NewHead(c.reg, name),
+			Provisioner: c.provisioning, Provisioning: c.provisions,
 			Limits: amqp.Limits{StopGrace: time.Duration(c.cfg.Stop.Drain)},
 		}
 	}
 	return head("amqp"), head("amqp-ws")
+}
+
+// provisions reports whether a host name is one of a provisioning service.
+func (c *Cloud) provisions(host string) bool {
+	_, ok := c.provisioning.ByHost(host)
+	return ok
 }
 
 // hubLog finds the event log of a hub.

@@ -48,8 +48,10 @@ func (c *conn) arm() {
 // beLonely notes since when the client has shown nothing; c.mu is held.
 func (c *conn) beLonely(now time.Time) {
 	switch {
-	case len(c.tokens)+len(c.grants)+len(c.devices) > 0:
+	case len(c.tokens)+len(c.grants)+len(c.devices) > 0, c.reg != nil && c.reg.queue.running:
 		c.lonely = time.Time{}
+	case c.reg != nil:
+		c.lonely = c.reg.seen
 	case c.lonely.IsZero():
 		c.lonely = now
 	}
@@ -59,7 +61,10 @@ func (c *conn) beLonely(now time.Time) {
 // is no proof before a link names whose it is, but those who have one put no
 // token, and attach their first link when they have something to send.
 func (c *conn) patience() time.Duration {
-	if c.certified {
+	if c.reg != nil && c.reg.proven {
+		return c.v.limits.Registration
+	}
+	if c.certified && c.hub != "" && c.reg == nil {
 		return c.v.limits.Unlinked
 	}
 	return c.v.limits.Unclaimed
@@ -95,6 +100,6 @@ func (c *conn) ring() {
 	case unclaimed:
 		c.setCause(ReasonUnclaimed, nil)
 		w.Close(hubamqp.NewCondition(hubamqp.Unauthorized, causeway.IotHubUnauthorized,
-			"no token was put and no link attached in time"))
+			"no token was put and no link attached in time, or a device that registers has asked nothing for long"))
 	}
 }

@@ -30,7 +30,8 @@ type conn struct {
 	w         *wire.Conn // nil during the handshake of TLS
 	hub       string     // canonical name; "" before the host is known
 	host      string
-	login     *login // of SASL PLAIN, not verified yet
+	login     *login        // of SASL PLAIN, not verified yet
+	reg       *registration // of a client that looks for its hub, else nil
 	cause     *end
 	half      bool // holds a place among the half-open
 	certified bool // has a certificate
@@ -86,8 +87,14 @@ func (c *conn) start() {
 
 // Attach decides about a link: part of [wire.Handler].
 func (c *conn) Attach(a *wire.Attach) error {
+	if addr, ok := c.parseRegistration(a.Address()); ok {
+		return c.attachRegistration(a, addr)
+	}
 	addr, err := hubamqp.ParseAddress(strings.Clone(a.Address())) // ids in it are kept
-	if err == nil && addr.Host != "" {
+	switch {
+	case err == nil && c.hub == "":
+		err = causeway.Errorf(causeway.AmqpAddressNotFound, "amqp.attach", "%q is a host of a provisioning service, which has no address %q", c.host, addr.String())
+	case err == nil && addr.Host != "":
 		if hub, _, ok := c.v.realms.Realm(addr.Host); !ok || hub != c.hub {
 			err = causeway.Errorf(causeway.AmqpAddressNotFound, "amqp.attach", "%q is no host of this hub", addr.Host)
 		}

@@ -86,6 +86,9 @@ func (c *conn) finish(e *end) {
 	if c.alarm != nil {
 		c.alarm.Stop()
 	}
+	if c.reg != nil {
+		c.reg.queue.waiting = nil
+	}
 	c.tokens, c.grants, c.replies, c.cbsOut, c.cbsIn, c.bindings = nil, nil, nil, nil, nil, nil
 	devices := c.devices
 	c.devices = nil

@@ -124,21 +124,26 @@ func (d *device) breakSession(why error) {
 	d.c.mu.Lock()
 	devices := slices.Clone(d.c.devices)
 	d.c.mu.Unlock()
+	devices = slices.DeleteFunc(devices, func(other *device) bool {
+		return other != d && !slices.ContainsFunc(other.sessions(), func(s *wire.Session) bool { return slices.Contains(sessions, s) })
+	})
 	for _, other := range devices {
-		if other == d || slices.ContainsFunc(other.sessions(), func(s *wire.Session) bool { return slices.Contains(sessions, s) }) {
-			other.abandon(why)
-		}
+		other.finish(why)
+		d.c.drop(other)
 	}
 	for _, s := range sessions {
 		// A session that is over has nothing to end.
 		_ = s.End(hangupCondition(why))
 	}
+	// Only now: a message that came in between would be refused as of a device that
+	// has no right any more, for good.
+	for _, other := range devices {
+		other.abandon(why)
+	}
 }
 
-// abandon ends the session of the hub; its links end with that of AMQP.
+// abandon ends the session of the hub; its links ended with that of AMQP.
 func (d *device) abandon(why error) {
-	d.finish(why)
-	d.c.drop(d)
 	d.mu.Lock()
 	session := d.session
 	d.mu.Unlock()

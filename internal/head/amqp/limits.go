@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/internal/wire/dpsjson"
 )
 
 // Limits bounds what connections may use. A zero field means its default.
@@ -20,6 +21,9 @@ type Limits struct {
 	Unclaimed time.Duration
 	// Unlinked is the same for one with a client certificate. Default 1 h.
 	Unlinked time.Duration
+	// Registration is how long a device that registers may ask nothing, once it has
+	// proven who it is; before it is Unclaimed. Default 10 min.
+	Registration time.Duration
 	// Tokens bounds the tokens of one connection. Default 1024.
 	Tokens int
 	// Links bounds the links of one connection. Default 8192.
@@ -53,6 +57,7 @@ func (l Limits) withDefaults() Limits {
 	def(&l.Connections, 1<<20)
 	def(&l.Unclaimed, time.Minute)
 	def(&l.Unlinked, time.Hour)
+	def(&l.Registration, 10*time.Minute)
 	def(&l.Tokens, 1024)
 	def(&l.Links, 8192)
 	def(&l.Credit, 1000)
@@ -85,6 +90,11 @@ const (
 	maxCBSMessage = 64 << 10
 	// maxCBSLinks bounds the links of a connection for replies from $cbs.
 	maxCBSLinks = 64
+	// registrationCredit is how many requests of a device that registers may wait
+	// for their answers, and maxRegistrationMessage bounds one, with all its
+	// sections.
+	registrationCredit     = 4
+	maxRegistrationMessage = dpsjson.MaxRequest + 4<<10
 	// cbsCredit is how many requests to $cbs may be under way on one link, and
 	// maxCBSReplies how many replies of a connection may wait for credit.
 	cbsCredit     = 100

@@ -17,6 +17,11 @@ import (
 func (c *conn) Open(w *wire.Conn, o *codec.Open) error {
 	hub, host, err := c.resolve(w, o.Hostname)
 	if err != nil {
+		if h, ok := c.resolveProvisioning(w, o.Hostname); ok {
+			host, err = h, nil
+		}
+	}
+	if err != nil {
 		c.setCause(ReasonUnknownHost, err)
 		return hubamqp.ConditionOf(err)
 	}

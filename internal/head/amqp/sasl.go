@@ -9,21 +9,27 @@ import (
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/core/auth"
+	"github.com/causeway-iot/causeway/internal/wire/dpsamqp"
 	wire "github.com/causeway-iot/causeway/wire/amqp"
 )
 
 // mechanisms are what is offered in a SASL dialogue. Clients may do without one.
-func mechanisms() []wire.Mechanism {
+// Those of hubs take the first that they know, and none of them knows TPM.
+func (v *serving) mechanisms() []wire.Mechanism {
 	// With these nothing is proven yet.
 	silent := func(*wire.Conn) wire.Dialogue {
 		return func([]byte) ([]byte, bool, error) { return nil, true, nil }
 	}
-	return []wire.Mechanism{
+	all := []wire.Mechanism{
 		{Name: "MSSBCBS", Start: silent},
 		{Name: "ANONYMOUS", Start: silent},
 		{Name: "PLAIN", Start: startPlain},
 		{Name: "EXTERNAL", Start: startExternal},
 	}
+	if v.provisioner != nil {
+		all = append(all, wire.Mechanism{Name: dpsamqp.MechanismTPM, Start: startTPM})
+	}
+	return all
 }
 
 // startExternal lets in who has a certificate, which the links are judged by.
@@ -53,24 +59,34 @@ func startPlain(w *wire.Conn) wire.Dialogue {
 		if len(parts) != 3 {
 			return nil, false, errors.New("PLAIN response is not of three parts")
 		}
-		user, err := auth.ParseLogin(string(parts[1]))
-		if err != nil {
-			return nil, false, err
+		if addr, ok := c.parseRegistration(string(parts[1])); ok {
+			err := c.plainRegistration(w, addr, causeway.Secret(parts[2]))
+			return nil, err == nil, err
 		}
-		l := &login{user: user, secret: causeway.Secret(parts[2])}
-		hub, host, err := c.resolve(w, user.Hub)
-		if err != nil {
-			c.mu.Lock()
-			c.w, c.login = w, l // the open will say
-			c.mu.Unlock()
-			return nil, true, nil
-		}
-		c.mu.Lock()
-		c.w, c.hub, c.host = w, hub, host
-		c.mu.Unlock()
-		err = c.verifyLogin(l)
+		err := c.plain(w, string(parts[1]), causeway.Secret(parts[2]))
 		return nil, err == nil, err
 	}
+}
+
+// plain takes the user name and the password of a client of a hub.
+func (c *conn) plain(w *wire.Conn, name string, password causeway.Secret) error {
+	user, err := auth.ParseLogin(name)
+	if err != nil {
+		return err
+	}
+	l := &login{user: user, secret: password}
+	hub, host, _ := c.resolve(w, user.Hub)
+	c.mu.Lock()
+	if c.w = w; hub == "" {
+		c.login = l // the open will say
+	} else {
+		c.hub, c.host = hub, host
+	}
+	c.mu.Unlock()
+	if hub == "" {
+		return nil
+	}
+	return c.verifyLogin(l)
 }
 
 // verifyLogin takes what a user name and its password prove. The connection ends

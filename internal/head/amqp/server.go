@@ -33,6 +33,12 @@ type Server struct {
 	// Planes serve the links that are not of devices. A kind without a plane is
 	// not found.
 	Planes map[hubamqp.Kind]claims.Plane
+	// Provisioner answers devices that look for their hub; nil for none. Which
+	// service is meant is said by the id scope; Provisioning reports whether host,
+	// in lower case and without a port, is one of any: connections to it need be
+	// for no hub.
+	Provisioner  causeway.Provisioner
+	Provisioning func(host string) bool
 	// ContainerID is the name in our open; a random one by default.
 	ContainerID string
 	Log         *slog.Logger
@@ -45,13 +51,15 @@ type Server struct {
 
 // serving is one run of Serve.
 type serving struct {
-	hub     causeway.Hub
-	realms  Realms
-	planes  map[hubamqp.Kind]claims.Plane
-	log     *slog.Logger
-	metrics *obs.Head
-	limits  Limits
-	config  *wire.Config
+	hub          causeway.Hub
+	realms       Realms
+	planes       map[hubamqp.Kind]claims.Plane
+	provisioner  causeway.Provisioner
+	provisioning func(host string) bool
+	log          *slog.Logger
+	metrics      *obs.Head
+	limits       Limits
+	config       *wire.Config
 
 	conns *accept.Group[*conn]
 	// life ends when connections have had the time to finish: it is what calls
@@ -71,7 +79,10 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	if s.Hub == nil || s.Realms == nil {
 		return errors.New("head/amqp: a Server needs a Hub and Realms")
 	}
-	v := &serving{hub: s.Hub, realms: s.Realms, planes: s.Planes, log: s.Log, metrics: s.Metrics, limits: s.Limits.withDefaults()}
+	v := &serving{
+		hub: s.Hub, realms: s.Realms, planes: s.Planes, provisioner: s.Provisioner, provisioning: s.Provisioning,
+		log: s.Log, metrics: s.Metrics, limits: s.Limits.withDefaults(),
+	}
 	if v.log == nil {
 		v.log = slog.New(slog.DiscardHandler)
 	}
@@ -81,7 +92,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	v.config = wire.Prepare(wire.Config{
 		ContainerID: s.ContainerID, Links: v.limits.Links, Outbound: v.limits.Outbound,
 		OpenTimeout: causeway.ConnectDeadline, IdleTimeout: v.limits.IdleTimeout, WriteStall: v.limits.WriteStall,
-		Mechanisms: mechanisms(), Log: v.log,
+		Mechanisms: v.mechanisms(), Log: v.log,
 	})
 	v.conns = accept.New(ctx, accept.Options[*conn]{
 		Name: "AMQP", Log: v.log,
