@@ -2,6 +2,7 @@ package dps
 
 import (
 	"bytes"
+	"slices"
 	"sync"
 	"time"
 )
@@ -22,15 +23,17 @@ const nonceSweep = time.Second
 
 type nonce struct {
 	key  []byte
+	srk  []byte // storage root key that it was made for, TPM2B_PUBLIC
 	ends time.Time
 	used bool // a registration was begun with it
 }
 
 func (n *nonces) init() { n.byID = map[string][]nonce{} }
 
-// add notes a key for a registration, in place of the oldest if there are
-// several. It reports false when too many are outstanding.
-func (n *nonces) add(id string, key []byte, now time.Time) bool {
+// add notes a key for a registration, and the storage root key it was made for, in
+// place of the oldest if there are several. It reports false when too many are
+// outstanding.
+func (n *nonces) add(id string, key, srk []byte, now time.Time) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.total >= maxNonces && now.Sub(n.swept) >= nonceSweep {
@@ -48,20 +51,17 @@ func (n *nonces) add(id string, key []byte, now time.Time) bool {
 	if n.total >= maxNonces {
 		return false
 	}
-	n.byID[id] = append(list, nonce{key: key, ends: now.Add(NonceTTL)})
+	n.byID[id] = append(list, nonce{key: key, srk: srk, ends: now.Add(NonceTTL)})
 	n.total++
 	return true
 }
 
-// keys returns the keys outstanding for a registration.
-func (n *nonces) keys(id string, now time.Time) (keys [][]byte) {
+// of returns the challenges outstanding for a registration.
+func (n *nonces) of(id string, now time.Time) []nonce {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.expire(id, now)
-	for _, c := range n.byID[id] {
-		keys = append(keys, c.key)
-	}
-	return keys
+	return slices.Clone(n.byID[id])
 }
 
 // used reports whether a registration was begun with a key, or it is forgotten.

@@ -32,6 +32,7 @@ type proof struct {
 	keys        attestation.Keys  // that it has, and will have on its hub
 	leaf        *x509.Certificate // its certificate, or nil
 	nonce       []byte            // that its TPM signed with, or nil
+	srk         []byte            // that the nonce was made for
 	blocked     bool              // its own enrollment is disabled, whatever its group says
 	issued      bool              // leaf is one that this service has issued to it
 }
@@ -116,9 +117,9 @@ func (s *Service) proveOwn(t *tenant, e *Enrollment, r *causeway.Registration, n
 		_, err = token.SignedBy(p.keys)
 		return p, err
 	}
-	for _, key := range s.nonces.keys(t.Name+"/"+fold(r.ID), now) {
-		if token.SignedByRaw(key) == nil {
-			p.nonce = key
+	for _, c := range s.nonces.of(t.Name+"/"+fold(r.ID), now) {
+		if token.SignedByRaw(c.key) == nil {
+			p.nonce, p.srk = c.key, c.srk
 			return p, nil
 		}
 	}
@@ -216,7 +217,7 @@ func (s *Service) Challenge(ctx context.Context, r causeway.Registration) (cause
 	if err != nil {
 		return causeway.TPMChallenge{}, invalid("tpm: %v", err)
 	}
-	if !s.nonces.add(t.Name+"/"+fold(r.ID), key, time.Now()) {
+	if !s.nonces.add(t.Name+"/"+fold(r.ID), key, srk.Bytes(), time.Now()) {
 		return causeway.TPMChallenge{}, busy(busyPause, "too many TPMs are being challenged; try again in a while")
 	}
 	return causeway.TPMChallenge{AuthenticationKey: blob, KeyName: "registration"}, nil
@@ -226,13 +227,19 @@ func (s *Service) Challenge(ctx context.Context, r causeway.Registration) (cause
 const nonceBytes = 32
 
 // tpmKeys returns the public keys of a device's TPM. The endorsement key must be
-// the one of the enrollment; the storage root key is the device's business.
-func tpmKeys(e *Enrollment, r *causeway.Registration) (ek, srk *tpm2.Public, err error) {
+// the one of the enrollment; the storage root key is the device's business. Some
+// clients give them with their first request alone, for the challenge.
+func tpmKeys(p *proof, r *causeway.Registration) (ek, srk *tpm2.Public, err error) {
+	if len(r.EndorsementKey)+len(r.StorageRootKey) == 0 {
+		again := *r
+		again.EndorsementKey, again.StorageRootKey = p.Attestation.EndorsementKey, p.srk
+		r = &again
+	}
 	given, srk, err := givenKeys(r)
 	if err != nil {
 		return nil, nil, err
 	}
-	ek, err = enrolled(e, r, given)
+	ek, err = enrolled(p.Enrollment, r, given)
 	return ek, srk, err
 }
 

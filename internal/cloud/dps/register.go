@@ -171,7 +171,7 @@ func (s *Service) pending(p *proof, r *causeway.Registration, now time.Time) (*P
 	if p.Attestation.Kind != TPM || p.blocked || p.issued {
 		return n, nil
 	}
-	ek, srk, err := tpmKeys(p.Enrollment, r)
+	ek, srk, err := tpmKeys(p, r)
 	if err != nil {
 		return nil, err
 	}
