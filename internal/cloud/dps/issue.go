@@ -101,6 +101,9 @@ func (s *Service) dropOldest(ctx context.Context, service, id string) error {
 // issueFor issues what a registration asks for: the device will connect to its hub
 // with that, and with the one that it had from us as long as that lasts.
 func (s *Service) issueFor(ctx context.Context, t *tenant, p *proof, r *causeway.Registration, reg *Registration, n *Pending, now time.Time) error {
+	if err := t.mayRenew(p, now); err != nil {
+		return err
+	}
 	chain, err := s.issue(ctx, t, p.Enrollment, reg.ID, r.CSR, now)
 	if err != nil {
 		return err

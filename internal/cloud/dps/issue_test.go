@@ -217,6 +217,8 @@ func TestRenew(t *testing.T) {
 		first := w.assigned(request("d"), "", "d", "initialAssignment")
 		_, err := w.Enroll(ctx, w.withCertificate("d", first.Certificates), true)
 		w.refused("too early", err, dps.CodeForbidden, "too early")
+		_, err = w.Register(ctx, w.withCertificate("d", first.Certificates))
+		w.refused("too early, by a registration", err, dps.CodeForbidden, "too early")
 		_, err = w.Enroll(ctx, request("d"), true)
 		w.refused("without a certificate", err, dps.CodeUnauthorized, "Unauthorized")
 		time.Sleep(25 * time.Hour) //nolint:forbidigo // simulated time
@@ -236,6 +238,7 @@ func TestRenew(t *testing.T) {
 		w.refused("with one that has ended", err, dps.CodeUnauthorized, "Unauthorized")
 
 		// A registration renews as well.
+		time.Sleep(5 * time.Hour) //nolint:forbidigo // simulated time
 		op := w.register(w.withCertificate("d", second))
 		w.hasThumbprints(op.Hub, "d", thumb(op.Certificates[0]), thumb(second[0]))
 

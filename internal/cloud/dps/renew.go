@@ -43,10 +43,8 @@ func (s *Service) Enroll(ctx context.Context, r causeway.Registration, renew boo
 	if err := s.enter(t, LimitRegistrations, "", now); err != nil {
 		return nil, err
 	}
-	if c := t.credential(p.CredentialPolicy); c != nil && p.issued && c.RenewBefore > 0 {
-		if from := p.leaf.NotAfter.Add(-c.RenewBefore); now.Before(from) {
-			return nil, causeway.Errorf(CodeForbidden, "dps", "it is too early to renew the certificate: the credential policy %q allows it from %s on", c.Name, from.UTC().Format(time.RFC3339))
-		}
+	if err := t.mayRenew(&p, now); err != nil {
+		return nil, err
 	}
 	// Held while the hub is called: nobody but this device waits for it.
 	defer s.locks.Lock(t.Name + "/" + fold(r.ID))()
@@ -71,6 +69,19 @@ func (s *Service) Enroll(ctx context.Context, r causeway.Registration, renew boo
 		return chain, nil // it registers with the certificate
 	}
 	return chain, s.install(ctx, t, &p, &reg, chain, now)
+}
+
+// mayRenew checks that a device which proves itself by a certificate of ours may
+// have the next one already.
+func (t *tenant) mayRenew(p *proof, now time.Time) error {
+	c := t.credential(p.CredentialPolicy)
+	if c == nil || !p.issued || c.RenewBefore == 0 {
+		return nil
+	}
+	if from := p.leaf.NotAfter.Add(-c.RenewBefore); now.Before(from) {
+		return causeway.Errorf(CodeForbidden, "dps", "it is too early to renew the certificate: the credential policy %q allows it from %s on", c.Name, from.UTC().Format(time.RFC3339))
+	}
+	return nil
 }
 
 // install has the hub of a device take its new certificate.

@@ -1,11 +1,14 @@
 package est
 
 import (
+	"cmp"
 	"encoding/base64"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/internal/wire/hubhttp"
 )
 
 // lineLength is how long a line of base64 is: clients put the lines between those
@@ -53,7 +56,8 @@ func (h *handler) refuse(w http.ResponseWriter, err error) int {
 	case http.StatusUnauthorized:
 		head.Set("WWW-Authenticate", `Basic realm="provisioning", charset="UTF-8"`)
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusConflict:
-		head.Set("Retry-After", strconv.Itoa(int(retryAfter.Seconds())))
+		after := cmp.Or(hubhttp.RetryAfter(err), retryAfter)
+		head.Set("Retry-After", strconv.Itoa(max(1, int(after.Round(time.Second).Seconds()))))
 	}
 	head.Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(status)
