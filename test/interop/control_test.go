@@ -27,7 +27,8 @@ import (
 )
 
 // The hubs under test. The Java SDK wants a host name with a point in it; the second
-// one is where devices are provisioned to that leave the first.
+// one is where devices are provisioned to that leave the first. One of the two
+// provisioning services asks for patience.
 const (
 	hubName          = "localhost"
 	javaHubName      = "java"
@@ -35,6 +36,8 @@ const (
 	secondHubName    = "second"
 	secondHostName   = "second.localhost"
 	provisioningName = "dps"
+	throttledName    = "throttled"
+	throttledHost    = "throttled.localhost"
 )
 
 // control answers the suites: restart the server, issue certificates, sign access

@@ -110,6 +110,10 @@ func TestSDKs(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	throttled, err := throttle(ctx, admin)
+	if err != nil {
+		t.Fatal(err)
+	}
 	second, err := admin.ConnectionString(ctx, secondHubName, "iothubowner")
 	if err != nil {
 		t.Fatal(err)
@@ -140,6 +144,8 @@ func TestSDKs(t *testing.T) {
 		"DPS_ID_SCOPE="+s.Ready().DPSIDScope,
 		"DPS_CONNECTION_STRING="+s.Ready().DPSServiceConnectionString,
 		"DPS_GROUP_KEY="+s.Ready().DPSGroupKey,
+		"THROTTLED_ID_SCOPE="+throttled.scope,
+		"THROTTLED_CONNECTION_STRING="+throttled.connectionString,
 		"ADMIN_URL="+s.Ready().AdminURL+"/api/v1",
 		"CA_FILE="+s.Ready().CAFile,
 		"CONTROL_URL=http://"+l.Addr().String(),
@@ -155,6 +161,22 @@ func TestSDKs(t *testing.T) {
 			suite.run(t, world{ready: s.Ready(), admin: admin, dir: dir, env: env})
 		})
 	}
+}
+
+// throttled is the provisioning service that takes one question of a device in ten
+// seconds.
+type throttled struct{ scope, connectionString string }
+
+func throttle(ctx context.Context, admin *client.Admin) (throttled, error) {
+	dps, err := admin.CreateProvisioningService(ctx, client.NewProvisioningService{Name: throttledName, Hosts: []string{throttledHost}, Hubs: []string{hubName}})
+	if err != nil {
+		return throttled{}, err
+	}
+	if _, err := admin.SetProvisioningThrottle(ctx, throttledName, client.ProvisioningThrottle{Limits: map[string]int{"polls": 1}}); err != nil {
+		return throttled{}, err
+	}
+	p, err := admin.ProvisioningKeys(ctx, throttledName, "provisioningserviceowner")
+	return throttled{dps.IDScope, p.ConnectionString}, err
 }
 
 func tail(b []byte, n int) []byte {

@@ -13,11 +13,14 @@ import { open, transports as hubTransports, messages, Message } from './device.m
 
 const { dps } = world;
 
-/** transports by name: the class of the provisioning client's, and the one of a device's for its hub. */
+/**
+ * transports by name: the class of the provisioning client's, the one of a device's for
+ * its hub, and whether the SDK asks again when it is refused for a while.
+ */
 export const transports = {
   Http: { Transport: provisioningHttp.Http, hub: hubTransports.Mqtt.transport },
-  Mqtt: { Transport: provisioningMqtt.Mqtt, hub: hubTransports.Mqtt.transport },
-  MqttWs: { Transport: provisioningMqtt.MqttWs, hub: hubTransports.MqttWs.transport },
+  Mqtt: { Transport: provisioningMqtt.Mqtt, hub: hubTransports.Mqtt.transport, patient: true },
+  MqttWs: { Transport: provisioningMqtt.MqttWs, hub: hubTransports.MqttWs.transport, patient: true },
 };
 
 export const back = provisioningService.ProvisioningServiceClient.fromConnectionString(dps.connectionString);
@@ -25,9 +28,17 @@ export const back = provisioningService.ProvisioningServiceClient.fromConnection
 /** derived is the key of a device in a group. */
 export const derived = (key, id) => createHmac('sha256', Buffer.from(key, 'base64')).update(id).digest('base64');
 
-/** register resolves to the result of a registration; options are payload and scope. */
-export function register(transport, security, { payload, scope = dps.scope } = {}) {
-  const c = provisioning.ProvisioningDeviceClient.create(dps.host, scope, new transport.Transport(), security);
+/**
+ * register resolves to the result of a registration. Options are payload, scope, and
+ * asked, a function that is called with each question for the outcome.
+ */
+export function register(transport, security, { payload, scope = dps.scope, asked } = {}) {
+  const over = new transport.Transport();
+  if (asked) {
+    const query = over.queryOperationStatus.bind(over);
+    over.queryOperationStatus = (...more) => { asked(); query(...more); };
+  }
+  const c = provisioning.ProvisioningDeviceClient.create(dps.host, scope, over, security);
   if (payload !== undefined) c.setProvisioningPayload(payload);
   return c.register();
 }
@@ -60,7 +71,7 @@ export async function webhook(t, answer) {
     const chunks = [];
     for await (const c of req) chunks.push(c);
     asked.push(JSON.parse(Buffer.concat(chunks)));
-    const { status = 200, body = {} } = answer(asked.at(-1));
+    const { status = 200, body = {} } = await answer(asked.at(-1));
     res.writeHead(status, { 'Content-Type': 'application/json' });
     res.end(JSON.stringify(body));
   });

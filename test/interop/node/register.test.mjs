@@ -3,8 +3,9 @@
 import { test, describe } from 'node:test';
 import assert from 'node:assert/strict';
 import * as world from './world.mjs';
-import { back, byCertificate, byKey, derived, enroll, register, sends, transports, webhook } from './provisioning.mjs';
 import symmetricKey from 'azure-iot-security-symmetric-key';
+import provisioningService from 'azure-iot-provisioning-service';
+import { back, byCertificate, byKey, derived, enroll, enrollment, register, sends, transports, webhook } from './provisioning.mjs';
 
 const { dps } = world;
 
@@ -106,6 +107,29 @@ for (const [name, transport] of Object.entries(transports)) {
       await assert.rejects(byKey(transport, id, derived(dps.groupKey, id)), (err) => err.result.status === 'disabled');
       await back.deleteIndividualEnrollment(id);
       assert.equal((await byKey(transport, id, derived(dps.groupKey, id))).status, 'assigned');
+    });
+
+    test('a service that asks for patience', async (t) => {
+      const slow = provisioningService.ProvisioningServiceClient.fromConnectionString(world.throttled.connectionString);
+      const id = world.unique('patient');
+      // Not decided yet at the first question. The second one comes too early.
+      const hook = await webhook(t, async () => {
+        await new Promise((resolve) => { setTimeout(resolve, 3000); });
+        return { body: { iotHubHostName: world.host } };
+      });
+      const { responseBody: e } = await slow.createOrUpdateIndividualEnrollment(enrollment(id, hook.custom));
+      const { primaryKey } = e.attestation.symmetricKey;
+      const questions = [];
+      const registration = byKey(transport, id, primaryKey, { scope: world.throttled.scope, asked: () => questions.push(Date.now()) });
+      if (!transport.patient) {
+        await assert.rejects(registration, { name: 'ThrottlingError' });
+        return;
+      }
+      const r = await registration;
+      assert.equal(questions.length, 3);
+      const waited = questions[2] - questions[1];
+      assert.ok(waited > 7000 && waited < 12000, `after it was refused it waited for ${waited} ms`);
+      await sends(t, transport, r, `SharedAccessKey=${primaryKey}`);
     });
 
     test('refusals', async () => {

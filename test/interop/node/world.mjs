@@ -20,6 +20,8 @@ export const ca = readFileSync(env('CA_FILE'), 'utf8');
 export const dps = {
   host: env('DPS_HOST'), scope: env('DPS_ID_SCOPE'), connectionString: env('DPS_CONNECTION_STRING'), groupKey: env('DPS_GROUP_KEY'),
 };
+/** throttled is a provisioning service that takes one question of a device in ten seconds. */
+export const throttled = { scope: env('THROTTLED_ID_SCOPE'), connectionString: env('THROTTLED_CONNECTION_STRING') };
 const adminUrl = env('ADMIN_URL');
 const controlUrl = env('CONTROL_URL');
 

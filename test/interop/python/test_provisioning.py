@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 import threading
+import time
 import unittest
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -197,6 +198,20 @@ class ProvisioningCases:
         key = derived(world.DPS_GROUP_KEY, rid)
         r = "Query Status Operation encountered an invalid registration status disabled with a status code of 200"
         await self.refused(r, self.by_key(rid, key))
+
+    async def test_patience(self):
+        def decide(_):  # not before the first question; the second one comes too early
+            time.sleep(3)
+            return 200, {"iotHubHostName": world.HOST}
+
+        rid = world.unique("py-patient")
+        e = world.put_enrollment(rid, own(**self.webhook(decide).custom), service=world.THROTTLED)
+        key = e["attestation"]["symmetricKey"]["primaryKey"]
+        began = time.monotonic()
+        r = await self.by_key(rid, key, scope=world.THROTTLED_ID_SCOPE)
+        self.assertEqual(r.status, "assigned")
+        self.assertGreater(time.monotonic() - began, 10)
+        await self.sends(r, "create_from_symmetric_key", key)
 
     async def test_refusals(self):
         rid = world.unique("py-refused")

@@ -26,6 +26,8 @@ DPS_HOST = os.environ["DPS_HOST"]
 DPS_ID_SCOPE = os.environ["DPS_ID_SCOPE"]
 DPS = os.environ["DPS_CONNECTION_STRING"]
 DPS_GROUP_KEY = os.environ["DPS_GROUP_KEY"]
+THROTTLED_ID_SCOPE = os.environ["THROTTLED_ID_SCOPE"]
+THROTTLED = os.environ["THROTTLED_CONNECTION_STRING"]
 ADMIN_URL = os.environ["ADMIN_URL"]
 CONTROL_URL = os.environ["CONTROL_URL"]
 CA_FILE = os.environ["CA_FILE"]
@@ -147,10 +149,11 @@ def command(device_id, body, headers=None):
         conn.close()
 
 
-def _dps(method, path, body=None):
+def _dps(method, path, body=None, service=DPS):
     conn, _ = _connection(20)
     try:
-        headers = {"Authorization": _token(DPS), "Host": DPS_HOST, "Content-Type": "application/json"}
+        host = dict(x.split("=", 1) for x in service.split(";"))["HostName"]
+        headers = {"Authorization": _token(service), "Host": host, "Content-Type": "application/json"}
         conn.request(method, f"{path}?api-version=2021-10-01", body=body and json.dumps(body), headers=headers)
         res = conn.getresponse()
         text = res.read()
@@ -161,9 +164,9 @@ def _dps(method, path, body=None):
         conn.close()
 
 
-def put_enrollment(registration_id, enrollment):
-    """Create or replace an enrollment of the provisioning service, and return it."""
-    return _dps("PUT", f"/enrollments/{registration_id}", {"registrationId": registration_id, **enrollment})
+def put_enrollment(registration_id, enrollment, service=DPS):
+    """Create or replace an enrollment of a provisioning service, and return it."""
+    return _dps("PUT", f"/enrollments/{registration_id}", {"registrationId": registration_id, **enrollment}, service)
 
 
 def put_group(group, enrollment):
