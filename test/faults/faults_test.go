@@ -74,15 +74,45 @@ func binary(t *testing.T) string {
 	return build.bin
 }
 
-// freePort returns a loopback port that is free now.
+// rounds returns how often a test does something that takes n rounds, half as
+// often under the race detector: what it finds it finds in few rounds, and each
+// takes several times as long.
+func rounds(n int) int {
+	if raceEnabled {
+		return (n + 1) / 2
+	}
+	return n
+}
+
+// ports are those that tests have. One whose server was just killed is free, and
+// still not another's.
+var ports struct {
+	sync.Mutex
+	taken map[int]bool
+}
+
+// freePort returns a loopback port that is free now, and that no other test has.
 func freePort(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	ports.Lock()
+	defer ports.Unlock()
+	for {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := l.Addr().(*net.TCPAddr).Port
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if !ports.taken[port] {
+			if ports.taken == nil {
+				ports.taken = map[int]bool{}
+			}
+			ports.taken[port] = true
+			return port
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 // world is a server under test and what a client needs to talk to it.

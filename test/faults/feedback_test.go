@@ -82,6 +82,7 @@ func (w *world) receiveFeedback(t *testing.T, sent map[string]bool) (lock string
 // TestKillWithFeedback kills the server after outcomes of messages were
 // acknowledged, while a back end has the feedback, and after it has settled it.
 func TestKillWithFeedback(t *testing.T) {
+	t.Parallel()
 	const rounds, records = 5, 64 // a full message, which needs no waiting
 	w := newWorld(t, t.TempDir())
 	w.createDevice(t, "d")

@@ -134,7 +134,9 @@ func (s *stream) take(body string) error {
 // order in which each device sent it, and twice only what was sent twice;
 // sequence numbers have no gaps.
 func TestKillUnderAMQPLoad(t *testing.T) {
-	const kills, overAzure, alone, together, mqtt = 8, 30, 10, 10, 5
+	t.Parallel()
+	const overAzure, alone, together, mqtt = 30, 10, 10, 5
+	kills := rounds(8)
 	w := newWorld(t, t.TempDir())
 	owner := w.ownerToken(t)
 	ctx, cancel := context.WithCancel(t.Context())

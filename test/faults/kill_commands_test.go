@@ -159,7 +159,9 @@ func (l *ledger) counts() (sent, done, notices int) {
 // command that was taken is delivered until its device has settled it, and there
 // is feedback of it in one message, which comes until it is settled.
 func TestKillWithCommands(t *testing.T) {
-	const kills, devices = 8, 5
+	t.Parallel()
+	const devices = 5
+	kills := rounds(8)
 	w := newWorld(t, t.TempDir())
 	owner := w.ownerToken(t)
 	l := newLedger()

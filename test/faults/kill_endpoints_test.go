@@ -127,7 +127,9 @@ func (w *world) admin(t *testing.T, data, method, path string, body any) []byte 
 // everything to a webhook that is often out of order. Everything acknowledged
 // must arrive there, the messages of each device in order.
 func TestKillWithEndpoint(t *testing.T) {
-	const devices, kills = 20, 8
+	t.Parallel()
+	const devices = 20
+	kills := rounds(8)
 	data := t.TempDir()
 	w, hook := newWorld(t, data), newFlaky(t)
 	hub := "/hubs/" + w.Ready().Hub + "/routing"

@@ -83,6 +83,7 @@ func (w *world) killUntilEnded(t *testing.T, path string, kills int, done func(j
 // export, and of an import: they finish, and nothing is lost or done twice that
 // must not be.
 func TestKillWithJobs(t *testing.T) {
+	t.Parallel()
 	const devices, all = 2000, 2000 + 1 // quickstart has one of its own
 	data := t.TempDir()
 	w := newWorld(t, data)

@@ -55,6 +55,7 @@ func (w *world) hubService(t *testing.T, data, hub string) *client.Service {
 // TestKillWithRegistrations kills the server while a thousand devices register.
 // Each must end on exactly one hub, with one identity, and know which.
 func TestKillWithRegistrations(t *testing.T) {
+	t.Parallel()
 	const devices, kills = 1000, 5
 	data := t.TempDir()
 	config := filepath.Join(t.TempDir(), "causeway.yaml")

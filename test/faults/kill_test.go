@@ -109,11 +109,13 @@ func (s *sender) report(ctx context.Context, c paho.Client, answers <-chan strin
 	}
 }
 
-// TestKillUnderLoad kills the server 20 times while 50 devices publish at QoS 1
+// TestKillUnderLoad kills the server again and again while 50 devices publish at QoS 1
 // and report, and devices are created. Everything acknowledged must be there:
 // telemetry in the order it was sent, reported properties, registrations.
 func TestKillUnderLoad(t *testing.T) {
-	const devices, kills = 50, 20
+	t.Parallel()
+	const devices = 50
+	kills := rounds(20)
 	w := newWorld(t, t.TempDir())
 	senders := make([]*sender, devices)
 	for i := range senders {

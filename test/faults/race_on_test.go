@@ -3,4 +3,4 @@
 package faults
 
 // raceEnabled makes the server under test run under the race detector too.
-const raceEnabled = true
+const raceEnabled = true // where everything takes several times as long
