@@ -84,7 +84,8 @@ func (w *world) killUntilEnded(t *testing.T, path string, kills int, done func(j
 // must not be.
 func TestKillWithJobs(t *testing.T) {
 	t.Parallel()
-	const devices, all = 2000, 2000 + 1 // quickstart has one of its own
+	devices := rounds(2000)
+	all := devices + 1 // quickstart has one of its own
 	data := t.TempDir()
 	w := newWorld(t, data)
 	for i := 0; i < devices; i += 100 {
@@ -109,7 +110,7 @@ func TestKillWithJobs(t *testing.T) {
 	}
 	w.kill(t)
 	job := w.killUntilEnded(t, "/jobs/v2/twins", 4, func(job map[string]any) float64 { return statistic(job, "succeededCount") })
-	if job["status"] != "completed" || statistic(job, "deviceCount") != devices || statistic(job, "succeededCount") != devices {
+	if job["status"] != "completed" || statistic(job, "deviceCount") != float64(devices) || statistic(job, "succeededCount") != float64(devices) {
 		t.Errorf("job: %v", job)
 	}
 	status, body, err := w.rest(t, "POST", "/devices/query", map[string]any{"query": "SELECT COUNT() AS n FROM devices WHERE tags.touched = true"})

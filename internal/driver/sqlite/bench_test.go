@@ -2,9 +2,12 @@ package sqlite_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -22,8 +25,37 @@ func open(tb testing.TB) *sqlite.DB {
 	return openAt(tb, filepath.Join(tb.TempDir(), "state.db"), sqlite.Options{})
 }
 
+// empty is the file of a database with nothing in it. Making one takes as long as
+// many a test of what is in it.
+var empty = sync.OnceValues(func() ([]byte, error) {
+	dir, err := os.MkdirTemp("", "causeway-sqlite")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "state.db")
+	db, err := sqlite.Open(context.Background(), path, sqlite.Options{})
+	if err != nil {
+		return nil, err
+	}
+	if err := db.Close(); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(path)
+})
+
+// openAt opens the database at path, an empty one when there is none.
 func openAt(tb testing.TB, path string, o sqlite.Options) *sqlite.DB {
 	tb.Helper()
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		file, err := empty()
+		if err != nil {
+			tb.Fatal(err)
+		}
+		if err := os.WriteFile(path, file, 0o600); err != nil {
+			tb.Fatal(err)
+		}
+	}
 	db, err := sqlite.Open(tb.Context(), path, o)
 	if err != nil {
 		tb.Fatal(err)

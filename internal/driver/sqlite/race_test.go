@@ -1,0 +1,6 @@
+//go:build race
+
+package sqlite_test
+
+// raceEnabled makes large tests smaller.
+const raceEnabled = true
