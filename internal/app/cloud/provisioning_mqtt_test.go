@@ -75,6 +75,12 @@ type registering struct {
 // register connects a device to the MQTT port with a token that key signs.
 func register(t *testing.T, r *running, scope, id string, key causeway.Secret) *registering {
 	t.Helper()
+	return registerIn(t, r, "2019-03-31", scope, id, key)
+}
+
+// registerIn is register in a version of the API.
+func registerIn(t *testing.T, r *running, version, scope, id string, key causeway.Secret) *registering {
+	t.Helper()
 	raw, err := base64.StdEncoding.DecodeString(string(key))
 	if err != nil {
 		t.Fatal(err)
@@ -86,7 +92,7 @@ func register(t *testing.T, r *running, scope, id string, key causeway.Secret) *
 	}
 	t.Cleanup(func() { _ = nc.Close() })
 	d := &registering{t, nc.(*tls.Conn), mqtt.NewReader(nc, mqtt.V311, 1<<20)}
-	u := dpstopic.Username{Scope: scope, ID: id, APIVersion: "2019-03-31", ClientVersion: "test"}
+	u := dpstopic.Username{Scope: scope, ID: id, APIVersion: version, ClientVersion: "test"}
 	d.send(&mqtt.Connect{
 		Version: mqtt.V311, ClientID: id, CleanStart: true, KeepAlive: 60, HasUserName: true, UserName: u.String(), HasPassword: true,
 		Password: sas.Sign(scope+"/registrations/"+id, raw, "registration", time.Now().Add(time.Hour)),

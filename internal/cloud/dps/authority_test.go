@@ -322,6 +322,15 @@ func TestRevoke(t *testing.T) {
 		ok(t, err)
 		w.assigned(shows(chains["serial"], w, "serial"), "", "serial", "initialAssignment")
 
+		// One that an enrollment pins is found by its issuer as well.
+		pinned := p.client(t, "pinned")
+		w.put(dps.Enrollment{ID: "pinned", Attestation: dps.Attestation{Kind: dps.X509, Primary: pinned[0].Raw}})
+		w.assigned(shows(pinned, w, "pinned"), "", "pinned", "initialAssignment")
+		_, err = w.Revoke(ctx, "dps", dps.Revocation{Authority: "plant", Serial: pinned[0].SerialNumber.Text(16)})
+		ok(t, err)
+		_, err = w.Register(ctx, shows(pinned, w, "pinned"))
+		w.refused("pinned", err, dps.CodeUnauthorized, "Unauthorized")
+
 		for name, c := range map[string]struct {
 			r    dps.Revocation
 			code causeway.Code

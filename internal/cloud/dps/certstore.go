@@ -27,8 +27,9 @@ type CertificateStore interface {
 	// regard to case, or to all when it is "". They are in the byte order of their
 	// serial numbers, from the first that is greater than after.
 	IssuedTo(ctx context.Context, service, registration, after string, limit int) ([]Issued, error)
-	// EndedIssued returns up to limit certificates that end before a time.
-	EndedIssued(ctx context.Context, service string, before time.Time, limit int) ([]Issued, error)
+	// EndedIssued returns up to limit certificates that end at a time or later, and
+	// before another, those that end first first.
+	EndedIssued(ctx context.Context, service string, from, before time.Time, limit int) ([]Issued, error)
 	// DeleteIssued forgets certificates; that there are none is no error.
 	DeleteIssued(ctx context.Context, service string, serials ...string) error
 

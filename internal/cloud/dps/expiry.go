@@ -3,6 +3,7 @@ package dps
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -124,29 +125,47 @@ func (s *Service) warn(now time.Time) {
 
 // sweep takes issued certificates that have ended from the hubs of their devices,
 // which do not look at dates, and forgets them. What cannot be done now is done the
-// next time.
+// next time; a hub that does not answer is not asked again until then.
 func (s *Service) sweep(ctx context.Context) {
+	now := time.Now()
 	for _, t := range s.current.Load().byName {
-		ended, err := s.store.EndedIssued(ctx, t.Name, time.Now(), MaxPage)
-		if err != nil {
-			if ctx.Err() == nil {
-				s.log.Error("certificates that have ended cannot be listed; it is tried again", "service", t.Name, "error", err)
-			}
-			continue
-		}
-		for i := range ended {
-			if ctx.Err() != nil {
-				return
-			}
-			err := s.retire(ctx, t, &ended[i])
-			if err == nil {
-				err = s.store.DeleteIssued(ctx, t.Name, ended[i].Serial)
-			}
+		away := map[string]bool{}
+		for from := (time.Time{}); ; {
+			ended, err := s.store.EndedIssued(ctx, t.Name, from, now, MaxPage)
 			if err != nil {
-				s.log.Warn("a certificate that has ended cannot be taken from its hub; it is tried again", "service", t.Name,
-					"registration", ended[i].Registration, "serial", ended[i].Serial, "error", err)
+				if ctx.Err() == nil {
+					s.log.Error("certificates that have ended cannot be listed; it is tried again", "service", t.Name, "error", err)
+				}
+				break
+			}
+			for i := range ended {
+				s.forget(ctx, t, &ended[i], away)
+				if ctx.Err() != nil {
+					return
+				}
+			}
+			if len(ended) < MaxPage {
+				break
+			}
+			// A page all of one moment is not gone through twice.
+			if from = ended[len(ended)-1].NotAfter; from.Equal(ended[0].NotAfter) {
+				from = from.Add(time.Microsecond)
 			}
 		}
+	}
+}
+
+// forget retires a certificate that has ended, and forgets it. Away are the hubs
+// that do not answer.
+func (s *Service) forget(ctx context.Context, t *tenant, i *Issued, away map[string]bool) {
+	hub, err := s.retire(ctx, t, i, away)
+	if err == nil {
+		err = s.store.DeleteIssued(ctx, t.Name, i.Serial)
+	}
+	if err != nil && ctx.Err() == nil && !errors.Is(err, errAway) {
+		away[hub] = hub != ""
+		s.log.Warn("a certificate that has ended cannot be taken from its hub; it is tried again", "service", t.Name, "hub", hub,
+			"registration", i.Registration, "serial", i.Serial, "error", err)
 	}
 }
 

@@ -157,7 +157,7 @@ func (s *Service) proveIssued(ctx context.Context, t *tenant, own *Enrollment, r
 	case note.Thumbprint != thumbprint(chain[0]) || fold(note.Registration) != fold(r.ID):
 		return proof{}, s.refuse(t, r, errors.Join(cause, errNotIssued))
 	}
-	if _, err := attestation.Issued(now, chain, r.ID, s.revoked(t.Name), t.anchors...); err != nil {
+	if _, err := attestation.Issued(now, chain, r.ID, s.revoked(t), t.anchors...); err != nil {
 		return proof{}, s.refuse(t, r, errors.Join(cause, err))
 	}
 	e := own
@@ -180,29 +180,37 @@ func (t *tenant) group(id string) *Enrollment {
 	return nil
 }
 
-// retire takes a certificate that was issued from the hub of its device. A device
-// that has no other left gets keys that nobody knows: it is to register anew.
-func (s *Service) retire(ctx context.Context, t *tenant, i *Issued) error {
+// errAway is a hub that is known not to answer.
+var errAway = errors.New("the hub does not answer")
+
+// retire takes a certificate that was issued from the hub of its device, unless the
+// hub is one of those away. A device that has no other left gets keys that nobody
+// knows: it is to register anew. A hub that is no longer linked is nobody's business.
+func (s *Service) retire(ctx context.Context, t *tenant, i *Issued, away map[string]bool) (hub string, err error) {
 	defer s.locks.Lock(t.Name + "/" + fold(i.Registration))()
 	reg, err := s.registration(ctx, t.Name, i.Registration)
 	if causeway.CodeOf(err) == CodeNotFound {
-		return nil
+		return "", nil
 	}
 	if err != nil {
-		return err
+		return "", err
 	}
-	if reg.DeviceID == "" {
-		return nil
+	link, linked := t.Link(reg.Hub)
+	switch {
+	case reg.DeviceID == "" || !linked:
+		return "", nil
+	case away[reg.Hub]:
+		return reg.Hub, errAway
 	}
-	to, err := s.oldTarget(t, reg.Hub)
+	to, err := s.targets.Target(link)
 	if err != nil {
-		return err
+		return reg.Hub, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, HubTimeout)
 	defer cancel()
 	d, there, err := to.Get(ctx, reg.DeviceID)
 	if err != nil || !there {
-		return err
+		return reg.Hub, err
 	}
 	switch {
 	case strings.EqualFold(d.SecondThumbprint, i.Thumbprint):
@@ -210,10 +218,10 @@ func (s *Service) retire(ctx context.Context, t *tenant, i *Issued) error {
 	case strings.EqualFold(d.Thumbprint, i.Thumbprint):
 		d.Thumbprint, d.SecondThumbprint = d.SecondThumbprint, ""
 	default:
-		return nil
+		return reg.Hub, nil
 	}
 	if d.Keys = (attestation.Keys{}); d.Thumbprint == "" {
 		d.Keys = attestation.Keys{Primary: newKey(), Secondary: newKey()}
 	}
-	return to.Put(ctx, d, false)
+	return reg.Hub, to.Put(ctx, d, false)
 }

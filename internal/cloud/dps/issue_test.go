@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/hex"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -433,6 +434,52 @@ func TestIssuerIsSealed(t *testing.T) {
 		}
 		if _, err := pki.OpenCA(i[0].Chain, []byte(i[0].Key)); err == nil {
 			t.Error("the key opens without its seal")
+		}
+	})
+}
+
+// TestEndedWhileHubIsAway takes certificates that have ended from a hub once it
+// answers, asks it once each time, and does not wait for one that is unlinked.
+func TestEndedWhileHubIsAway(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		ctx := t.Context()
+		request := issuing(w, dps.CredentialPolicy{Name: "ops", Lifetime: 2 * time.Hour})
+		onHub := map[string][]string{}
+		for i := range 20 {
+			id := fmt.Sprint("d", i)
+			op := w.register(request(id))
+			onHub[op.Hub] = append(onHub[op.Hub], id)
+		}
+		if len(onHub["h1"]) < 2 || len(onHub["h2"]) == 0 {
+			t.Fatalf("devices %v", onHub)
+		}
+		for _, h := range []string{"h1", "h2"} {
+			w.hubs[h].set(func() { w.hubs[h].err = causeway.Errorf(causeway.ServiceUnavailable, "hub", "away") })
+		}
+		time.Sleep(4 * time.Hour) //nolint:forbidigo // simulated time
+		wait()
+		for host, ids := range onHub {
+			for _, id := range ids {
+				if d, _ := w.hubs[host].device(id); (d.Thumbprint == "") != (host == "h3") {
+					t.Errorf("%s on %s has %q", id, host, d.Thumbprint)
+				}
+			}
+		}
+		if n := w.log.count("cannot be taken from its hub"); n < 2 || n > 8 {
+			t.Errorf("%d complaints of two hubs in two or three hours", n)
+		}
+		w.hubs["h1"].set(func() { w.hubs["h1"].err = nil })
+		_, err := w.Change(ctx, "dps", func(i *dps.Instance) error { return i.RemoveLink("h2") })
+		ok(t, err)
+		time.Sleep(time.Hour) //nolint:forbidigo // simulated time
+		wait()
+		for _, id := range onHub["h1"] {
+			if d, _ := w.hubs["h1"].device(id); d.Thumbprint != "" {
+				t.Errorf("%s still has %q", id, d.Thumbprint)
+			}
+		}
+		if list, err := w.IssuedTo(ctx, "dps", "", "", 0); err != nil || len(list) != 0 {
+			t.Errorf("%d certificates are kept, %v", len(list), err)
 		}
 	})
 }

@@ -103,10 +103,10 @@ func (s *Service) proveOwn(t *tenant, e *Enrollment, r *causeway.Registration, n
 		p.leaf = chain[0]
 		certs := t.signing(e)
 		if e.Attestation.PrimaryAuthority != "" {
-			_, err := attestation.Issued(now, chain, r.ID, s.revoked(t.Name), certs...)
+			_, err := attestation.Issued(now, chain, r.ID, s.revoked(t), certs...)
 			return p, err
 		}
-		return p, attestation.Leaf(now, chain, r.ID, s.revoked(t.Name), certs...)
+		return p, attestation.Leaf(now, chain, r.ID, s.revoked(t), certs...)
 	}
 	token, err := readToken(t, r, now)
 	if err != nil {
@@ -137,7 +137,7 @@ func (s *Service) proveGroup(t *tenant, r *causeway.Registration, now time.Time)
 			if g.Attestation.Kind != X509 {
 				continue
 			}
-			distance, err := attestation.Issued(now, chain, r.ID, s.revoked(t.Name), g.signing...)
+			distance, err := attestation.Issued(now, chain, r.ID, s.revoked(t), g.signing...)
 			if err != nil {
 				if !errors.Is(err, attestation.ErrIssuer) || errors.Is(last, errNoEnrollment) {
 					last = err

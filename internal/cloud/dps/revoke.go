@@ -1,6 +1,7 @@
 package dps
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha1" //nolint:gosec // thumbprints of both kinds are in use
 	"crypto/sha256"
@@ -73,9 +74,26 @@ func (r *revocations) set(service string, ids map[string]bool) {
 	r.by[service] = ids
 }
 
-// revoked returns the list that certificates of a service are looked up in.
-func (s *Service) revoked(service string) attestation.Revoked {
-	return func(c, issuer *x509.Certificate) bool { return s.revocations.has(service, c, issuer) }
+// revoked returns the list that certificates of a service are looked up in. The
+// issuer of one that counts for its own sake is looked for among the authorities.
+func (s *Service) revoked(t *tenant) attestation.Revoked {
+	return func(c, issuer *x509.Certificate) bool {
+		if issuer == nil && s.revocations.count(t.Name) > 0 {
+			issuer = t.issuerOf(c)
+		}
+		return s.revocations.has(t.Name, c, issuer)
+	}
+}
+
+// issuerOf returns the authority that has issued a certificate, or nil.
+func (i *Instance) issuerOf(c *x509.Certificate) *x509.Certificate {
+	for k := range i.Authorities {
+		a, err := i.Authorities[k].Certificate()
+		if err == nil && bytes.Equal(a.RawSubject, c.RawIssuer) && c.CheckSignatureFrom(a) == nil {
+			return a
+		}
+	}
+	return nil
 }
 
 // loadRevocations reads what is revoked of a service.
@@ -168,7 +186,7 @@ func (s *Service) Revoke(ctx context.Context, service string, r Revocation) (Rev
 	s.log.Info("certificate revoked", "service", service, "id", out.ID, "authority", out.Authority, "reason", out.Reason)
 	if issued != nil {
 		// It is refused here already; its hub must not take it either.
-		if err := s.retire(ctx, t, issued); err != nil {
+		if _, err := s.retire(ctx, t, issued, nil); err != nil {
 			return out, fmt.Errorf("take the revoked certificate from its hub: %w", err)
 		}
 	}

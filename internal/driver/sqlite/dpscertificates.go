@@ -146,9 +146,9 @@ func (s dpsStore) IssuedTo(ctx context.Context, service, registration, after str
 }
 
 // EndedIssued implements [dps.CertificateStore].
-func (s dpsStore) EndedIssued(ctx context.Context, service string, before time.Time, limit int) ([]dps.Issued, error) {
+func (s dpsStore) EndedIssued(ctx context.Context, service string, from, before time.Time, limit int) ([]dps.Issued, error) {
 	return read(ctx, s.db, "EndedIssued", func(c *conn) ([]dps.Issued, error) {
-		return issued(c, "service = ? AND ends < ? ORDER BY ends LIMIT ?", service, before.UnixMicro(), int64(limit))
+		return issued(c, "service = ? AND ends >= ? AND ends < ? ORDER BY ends LIMIT ?", service, from.UnixMicro(), before.UnixMicro(), int64(limit))
 	})
 }
 

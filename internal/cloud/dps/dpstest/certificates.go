@@ -77,10 +77,13 @@ func (m *Memory) IssuedTo(_ context.Context, service, registration, after string
 }
 
 // EndedIssued implements [dps.CertificateStore].
-func (m *Memory) EndedIssued(_ context.Context, service string, before time.Time, limit int) ([]dps.Issued, error) {
+func (m *Memory) EndedIssued(_ context.Context, service string, from, before time.Time, limit int) ([]dps.Issued, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return pageOf(m.service(service).issued, "", limit, func(i *dps.Issued) bool { return i.NotAfter.Before(before) }), nil
+	all := m.service(service).issued
+	list := pageOf(all, "", len(all), func(i *dps.Issued) bool { return !i.NotAfter.Before(from) && i.NotAfter.Before(before) })
+	slices.SortStableFunc(list, func(a, b dps.Issued) int { return a.NotAfter.Compare(b.NotAfter) })
+	return list[:min(limit, len(list))], nil
 }
 
 // DeleteIssued implements [dps.CertificateStore].
@@ -180,12 +183,17 @@ func issuedCertificates(t *testing.T, open func(*testing.T) dps.Store) {
 	list, err = s.IssuedTo(ctx, "s", "DEV-1", "", 10)
 	ok(t, err)
 	same(t, "of one device", list, []dps.Issued{all[0], all[2], all[4]})
-	list, err = s.EndedIssued(ctx, "s", stamp(98), 10)
+	list, err = s.EndedIssued(ctx, "s", time.Time{}, stamp(98), 10)
 	ok(t, err)
-	slices.SortFunc(list, func(a, b dps.Issued) int { return cmp.Compare(a.Serial, b.Serial) })
-	same(t, "those that have ended", list, all[3:])
+	same(t, "those that have ended", list, []dps.Issued{all[4], all[3]})
+	list, err = s.EndedIssued(ctx, "s", time.Time{}, stamp(98), 1)
+	ok(t, err)
+	same(t, "the first of them", list, all[4:])
+	list, err = s.EndedIssued(ctx, "s", stamp(97), stamp(98), 10)
+	ok(t, err)
+	same(t, "from there on", list, all[3:4])
 	ok(t, s.DeleteIssued(ctx, "s", all[3].Serial, all[4].Serial, "none"))
-	if list, err = s.EndedIssued(ctx, "s", stamp(98), 10); err != nil || len(list) != 0 {
+	if list, err = s.EndedIssued(ctx, "s", time.Time{}, stamp(98), 10); err != nil || len(list) != 0 {
 		t.Errorf("they are forgotten: %v, %v", list, err)
 	}
 	again := all[0]
