@@ -14,6 +14,7 @@ import (
 	"github.com/causeway-iot/causeway/internal/cloud/dps"
 	"github.com/causeway-iot/causeway/internal/obs"
 	"github.com/causeway-iot/causeway/internal/wire/dpsjson"
+	"github.com/causeway-iot/causeway/internal/wire/httpanswer"
 	"github.com/causeway-iot/causeway/internal/wire/hubhttp"
 	"github.com/causeway-iot/causeway/internal/wire/hubjson"
 	"github.com/causeway-iot/causeway/internal/wire/sas"
@@ -57,11 +58,9 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("x-ms-request-id", c.request)
-	deadline := http.NewResponseController(w)
 	// Not every ResponseWriter has deadlines; those of net/http do.
-	_ = deadline.SetReadDeadline(time.Now().Add(bodyTimeout))
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
 	rep, err := h.dispatch(c, allow)
-	_ = deadline.SetWriteDeadline(time.Now().Add(replyTimeout))
 	status := rep.status
 	if err != nil {
 		status = h.refuse(c, err)
@@ -75,12 +74,8 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // dispatch checks what every route checks, then calls the route's handler.
 func (h *handler) dispatch(c *call, allow []string) (reply, error) {
-	switch {
-	case c.route == nil && allow != nil:
-		c.w.Header().Set("Allow", strings.Join(allow, ", "))
-		return reply{}, causeway.Errorf(causeway.GenericMethodNotAllowed, "dps.route", "method %s is not allowed here, allowed: %s", clip(c.r.Method), strings.Join(allow, ", "))
-	case c.route == nil:
-		return reply{}, causeway.Errorf(causeway.GenericNotFound, "dps.route", "no such operation: %s %s", clip(c.r.Method), clip(c.r.URL.EscapedPath()))
+	if c.route == nil {
+		return reply{}, httpanswer.Misrouted("dps.route", c.w, c.r, allow)
 	}
 	if err := dpsjson.CheckVersion(c.r.URL.Query().Get("api-version")); err != nil {
 		return reply{}, err
@@ -186,10 +181,7 @@ func (h *handler) refuse(c *call, err error) int {
 }
 
 func (h *handler) send(c *call, status int, body []byte) {
-	c.w.Header().Set("Cache-Control", "no-store")
-	c.w.Header().Set("X-Content-Type-Options", "nosniff")
-	c.w.WriteHeader(status)
-	if _, err := c.w.Write(body); err != nil && len(body) > 0 {
+	if err := httpanswer.Send(c.w, status, body, replyTimeout); err != nil {
 		h.log.Debug("reply not taken", obs.KeyRequest, c.request, obs.KeyError, err)
 	}
 }

@@ -1,8 +1,6 @@
 package http
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"io"
 	"log/slog"
@@ -11,13 +9,9 @@ import (
 	"strings"
 	"time"
 
-	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/codes"
-	"go.opentelemetry.io/otel/propagation"
-	"go.opentelemetry.io/otel/trace"
-
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/obs"
+	"github.com/causeway-iot/causeway/internal/wire/httpanswer"
 	"github.com/causeway-iot/causeway/internal/wire/hubhttp"
 	"github.com/causeway-iot/causeway/internal/wire/sas"
 )
@@ -50,11 +44,12 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.fallback.ServeHTTP(w, r)
 		return
 	}
-	c.request = newRequestID()
+	c.request = httpanswer.RequestID()
 	c.id = c.params.identity()
-	end := h.span(c)
+	var end func(id causeway.Identity, status int, err error)
+	c.r, end = httpanswer.Trace(h.tracer, r, "http."+c.route.label(), c.request)
 	status, err := h.serve(c, allow)
-	end(status, err)
+	end(c.id, status, err)
 	h.metrics.Requests.WithLabelValues(c.route.label(), strconv.Itoa(status)).Inc()
 	h.metrics.RequestLatency.WithLabelValues(c.route.label()).Observe(time.Since(c.arrived).Seconds())
 	h.note(c, status, err)
@@ -85,15 +80,8 @@ func (h *handler) serve(c *call, allow []string) (int, error) {
 
 // dispatch checks what every route checks, then calls the route's handler.
 func (h *handler) dispatch(c *call, allow []string) (reply, error) {
-	const op = "http.route"
-	if c.route == nil && allow != nil {
-		c.w.Header().Set("Allow", strings.Join(allow, ", "))
-		return reply{}, causeway.Errorf(causeway.GenericMethodNotAllowed, op,
-			"method %s is not allowed here, allowed: %s", hubhttp.Clip(c.r.Method), strings.Join(allow, ", "))
-	}
 	if c.route == nil {
-		return reply{}, causeway.Errorf(causeway.GenericNotFound, op,
-			"no such operation: %s %s", hubhttp.Clip(c.r.Method), hubhttp.Clip(c.r.URL.EscapedPath()))
+		return reply{}, httpanswer.Misrouted("http.route", c.w, c.r, allow)
 	}
 	if err := hubhttp.CheckVersion(c.r); err != nil {
 		return reply{}, err
@@ -104,15 +92,10 @@ func (h *handler) dispatch(c *call, allow []string) (reply, error) {
 // send writes status and body. A client that does not take its reply in time
 // loses the connection; there is nobody to tell.
 func (h *handler) send(c *call, status int, body []byte) {
-	head := c.w.Header()
-	head.Set("Cache-Control", "no-store")
-	head.Set("X-Content-Type-Options", "nosniff")
 	if status != http.StatusNoContent {
-		head.Set("Content-Length", strconv.Itoa(len(body)))
+		c.w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	}
-	_ = http.NewResponseController(c.w).SetWriteDeadline(time.Now().Add(replyTimeout))
-	c.w.WriteHeader(status)
-	if _, err := c.w.Write(body); err != nil && len(body) > 0 {
+	if err := httpanswer.Send(c.w, status, body, replyTimeout); err != nil {
 		h.log.Debug("reply not taken", obs.KeyRequest, c.request, obs.KeyError, err)
 	}
 }
@@ -192,29 +175,4 @@ func (h *handler) note(c *call, status int, err error) {
 	h.log.LogAttrs(c.r.Context(), level, "device request", attrs...)
 }
 
-// span starts a trace span for the request, continuing the caller's trace.
-func (h *handler) span(c *call) (end func(status int, err error)) {
-	if h.tracer == nil {
-		return func(int, error) {}
-	}
-	ctx := propagation.TraceContext{}.Extract(c.r.Context(), propagation.HeaderCarrier(c.r.Header))
-	ctx, span := h.tracer.Start(ctx, "http."+c.route.label(), trace.WithSpanKind(trace.SpanKindServer),
-		trace.WithAttributes(attribute.String("http.request.method", c.r.Method), attribute.String("causeway.request", c.request)))
-	c.r = c.r.WithContext(ctx)
-	return func(status int, err error) {
-		span.SetAttributes(attribute.Int("http.response.status_code", status),
-			attribute.String("causeway.hub", c.id.Hub), attribute.String("causeway.device", c.id.Device))
-		if err != nil && status >= 500 {
-			span.SetStatus(codes.Error, causeway.CodeOf(err).Name())
-		}
-		span.End()
-	}
-}
-
 func (c *call) host() string { return strings.ToLower(sas.Host(c.r.Host)) }
-
-func newRequestID() string {
-	var b [16]byte
-	rand.Read(b[:]) // never fails
-	return hex.EncodeToString(b[:])
-}

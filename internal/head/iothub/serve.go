@@ -1,8 +1,6 @@
 package iothub
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -10,14 +8,10 @@ import (
 	"strings"
 	"time"
 
-	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/codes"
-	"go.opentelemetry.io/otel/propagation"
-	"go.opentelemetry.io/otel/trace"
-
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/cloud/registry"
 	"github.com/causeway-iot/causeway/internal/obs"
+	"github.com/causeway-iot/causeway/internal/wire/httpanswer"
 	"github.com/causeway-iot/causeway/internal/wire/hubhttp"
 	"github.com/causeway-iot/causeway/internal/wire/hubjson"
 	"github.com/causeway-iot/causeway/internal/wire/sas"
@@ -58,16 +52,17 @@ func (rep reply) json(v any) (reply, error) {
 
 // ServeHTTP answers one request.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c := &call{w: w, r: r, arrived: time.Now(), request: newRequestID()}
+	c := &call{w: w, r: r, arrived: time.Now(), request: httpanswer.RequestID()}
 	var allow []string
 	c.route, c.params, allow = match(methodOf(r), r.URL)
 	if c.route == nil && allow == nil && h.fallback != nil {
 		h.fallback.ServeHTTP(w, r)
 		return
 	}
-	end := h.span(c)
+	var end func(id causeway.Identity, status int, err error)
+	c.r, end = httpanswer.Trace(h.tracer, r, "iothub."+c.route.label(), c.request)
 	status, err := h.serve(c, allow)
-	end(status, err)
+	end(c.id, status, err)
 	h.metrics.Requests.WithLabelValues(c.route.label(), strconv.Itoa(status)).Inc()
 	h.metrics.RequestLatency.WithLabelValues(c.route.label()).Observe(time.Since(c.arrived).Seconds())
 	h.note(c, status, err)
@@ -96,14 +91,8 @@ func (h *handler) serve(c *call, allow []string) (int, error) {
 
 // dispatch checks what every route checks, then calls the route's handler.
 func (h *handler) dispatch(c *call, allow []string) (reply, error) {
-	if c.route == nil && allow != nil {
-		c.w.Header().Set("Allow", strings.Join(allow, ", "))
-		return reply{}, causeway.Errorf(causeway.GenericMethodNotAllowed, "iothub.route",
-			"method %s is not allowed here, allowed: %s", clip(c.r.Method), strings.Join(allow, ", "))
-	}
 	if c.route == nil {
-		return reply{}, causeway.Errorf(causeway.GenericNotFound, "iothub.route",
-			"no such operation: %s %s", clip(c.r.Method), clip(c.r.URL.EscapedPath()))
+		return reply{}, httpanswer.Misrouted("iothub.route", c.w, c.r, allow)
 	}
 	c.host = strings.ToLower(sas.Host(c.r.Host))
 	hub, ok := h.hubs(c.host)
@@ -162,14 +151,7 @@ func (h *handler) write(c *call, rep reply) int {
 // send writes status and body. A client that does not take its reply in time
 // loses the connection; there is nobody to tell.
 func (h *handler) send(c *call, status int, body []byte) {
-	head := c.w.Header()
-	head.Set("Cache-Control", "no-store")
-	head.Set("X-Content-Type-Options", "nosniff")
-	deadline := http.NewResponseController(c.w)
-	// Not every ResponseWriter has deadlines; those of net/http do.
-	_ = deadline.SetWriteDeadline(time.Now().Add(replyTimeout))
-	c.w.WriteHeader(status)
-	if _, err := c.w.Write(body); err != nil && len(body) > 0 {
+	if err := httpanswer.Send(c.w, status, body, replyTimeout); err != nil {
 		h.log.Debug("reply not taken", obs.KeyRequest, c.request, obs.KeyError, err)
 	}
 }
@@ -203,31 +185,6 @@ func (h *handler) note(c *call, status int, err error) {
 // audit records a change of the registry.
 func (h *handler) audit(c *call, what string) {
 	h.log.Info(what, obs.KeyID, c.id, "by", c.who, obs.KeyRequest, c.request, obs.KeyRemote, c.r.RemoteAddr)
-}
-
-// span starts a trace span for the request, continuing the caller's trace.
-func (h *handler) span(c *call) (end func(status int, err error)) {
-	if h.tracer == nil {
-		return func(int, error) {}
-	}
-	ctx := propagation.TraceContext{}.Extract(c.r.Context(), propagation.HeaderCarrier(c.r.Header))
-	ctx, span := h.tracer.Start(ctx, "iothub."+c.route.label(), trace.WithSpanKind(trace.SpanKindServer),
-		trace.WithAttributes(attribute.String("http.request.method", c.r.Method), attribute.String("causeway.request", c.request)))
-	c.r = c.r.WithContext(ctx)
-	return func(status int, err error) {
-		span.SetAttributes(attribute.Int("http.response.status_code", status),
-			attribute.String("causeway.hub", c.id.Hub), attribute.String("causeway.device", c.id.Device))
-		if err != nil && status >= 500 {
-			span.SetStatus(codes.Error, causeway.CodeOf(err).Name())
-		}
-		span.End()
-	}
-}
-
-func newRequestID() string {
-	var b [16]byte
-	rand.Read(b[:]) // never fails
-	return hex.EncodeToString(b[:])
 }
 
 // clip shortens text of a client that is repeated in a message or a log line.
