@@ -2,6 +2,7 @@ package mqtt
 
 import (
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -18,14 +19,32 @@ import (
 // and hears there what is wrong with its proof, for which CONNACK has no words.
 type provisioning struct {
 	causeway.Registration // who asks: all but what a request says
-	asked                 atomic.Int64
-	hears                 bool // subscribes to the answers; the reader's own
+	proved                atomic.Bool
+	asked                 atomic.Int64 // when it last proved who it is; before that, when it connected
+	hears                 bool         // subscribes to the answers; the reader's own
 }
 
-// idles reports whether the client has asked for nothing for too long. It may be
+// idles reports whether the client has asked for nothing for too long, or has not
+// proved who it is in time, which bounds what strangers can hold open. It may be
 // called on nil.
 func (d *provisioning) idles(now int64) bool {
-	return d != nil && now-d.asked.Load() >= int64(provisioningIdle)
+	if d == nil {
+		return false
+	}
+	most := causeway.ConnectDeadline
+	if d.proved.Load() {
+		most = provisioningIdle
+	}
+	return now-d.asked.Load() >= int64(most)
+}
+
+// answered notes a request that was answered with status. Who is told to come
+// again had proved who it is, as far as that could be looked at.
+func (d *provisioning) answered(status int, now int64) {
+	if status < 300 || status == http.StatusTooManyRequests || status >= 500 {
+		d.asked.Store(now)
+		d.proved.Store(true)
+	}
 }
 
 // openProvisioning judges the CONNECT packet of a device that wants to be

@@ -370,26 +370,61 @@ func TestProvisioningLimit(t *testing.T) {
 func TestProvisioningIdle(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		c := w.provision("a", "right")
-		began := time.Now()
+		register := func() {
+			t.Helper()
+			c.send(pub(registerTopic+"1", "{}", 1))
+			c.acked(1)
+			c.wants("register", "202/?$rid=1&retry-after=2", "assigning")
+		}
+		register()
 		for range 18 {
 			time.Sleep(30 * time.Second) //nolint:forbidigo // simulated time
 			c.ping()
 		}
-		c.send(pub(registerTopic+"1", "{}", 1))
-		c.acked(1)
-		c.wants("register", "202/?$rid=1&retry-after=2", "assigning")
-		for time.Since(began) < 18*time.Minute+10*time.Second {
+		register()
+		for range 19 {
 			time.Sleep(30 * time.Second) //nolint:forbidigo // simulated time
 			c.ping()
 		}
 		time.Sleep(40 * time.Second) //nolint:forbidigo // simulated time
 		c.closed()
 		silent := w.provision("b", "right")
+		silent.send(pub(registerTopic+"1", "{}", 1))
+		silent.acked(1)
+		silent.answered()
 		time.Sleep(92 * time.Second) //nolint:forbidigo // simulated time
 		silent.closed()
 		synctest.Wait()
 		if w.refused(mqtt.ReasonProvisioningIdle) != 1 || w.refused(mqtt.ReasonKeepAlive) != 1 {
 			t.Errorf("%d idle, %d silent", w.refused(mqtt.ReasonProvisioningIdle), w.refused(mqtt.ReasonKeepAlive))
+		}
+	})
+}
+
+// TestProvisioningStranger: who does not prove who it is is disconnected soon,
+// however often it tries; who is told to come again may do so.
+func TestProvisioningStranger(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		stranger := w.provision("a", "wrong")
+		for range 5 {
+			stranger.send(pub(registerTopic+"1", "{}", 1))
+			stranger.acked(1)
+			stranger.wants("a wrong key", "401/?$rid=1", "401002")
+			time.Sleep(11 * time.Second) //nolint:forbidigo // simulated time
+		}
+		time.Sleep(7 * time.Second) //nolint:forbidigo // simulated time
+		stranger.closed()
+		w.dps.set(func() { w.dps.fail = causeway.Errorf(429001, "", "slow down") })
+		c := w.provision("b", "right")
+		c.send(pub(registerTopic+"1", "{}", 1))
+		c.acked(1)
+		c.wants("throttled", "429/?$rid=1&retry-after=5", "429001")
+		for range 4 {
+			time.Sleep(45 * time.Second) //nolint:forbidigo // simulated time
+			c.ping()
+		}
+		if n := w.refused(mqtt.ReasonProvisioningIdle); n != 1 {
+			t.Errorf("%d were disconnected", n)
 		}
 	})
 }

@@ -35,7 +35,6 @@ func (c *conn) ask(w *work) error {
 		return err
 	}
 	began := c.v.clock.now()
-	c.dps.asked.Store(began)
 	c.v.metrics.BytesIn.Add(float64(len(p.Payload)))
 	answer := wire.Publish{Topic: p.Topic}
 	if c.dps.hears { // else nobody would know what has become of it
@@ -98,6 +97,7 @@ func (c *conn) request(q dpstopic.Request, body []byte) (dpstopic.Answer, []byte
 		a.RetryAfter = retryAfter(err, a.Status)
 		c.noteRefused(route, a.Status, err)
 	}
+	c.dps.answered(a.Status, c.v.clock.now())
 	c.v.metrics.Requests.WithLabelValues(route, strconv.Itoa(a.Status)).Inc()
 	c.v.metrics.RequestLatency.WithLabelValues(route).Observe(time.Since(began).Seconds())
 	return a, payload, nil

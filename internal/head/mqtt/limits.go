@@ -73,7 +73,7 @@ const (
 	// a request, and what is around it. Who sends it need not be known.
 	maxProvisioningPacket = dpsjson.MaxRequest + 4<<10
 	// provisioningIdle is how long a client may ask the provisioning service for
-	// nothing.
+	// nothing once it has proved who it is.
 	provisioningIdle = 10 * time.Minute
 	// answerDelay is how long after it came a request of QoS 0 is answered at the
 	// earliest, see ask.
