@@ -4,7 +4,6 @@ import static org.junit.jupiter.api.Assertions.assertArrayEquals;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
-import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.microsoft.azure.sdk.iot.device.DeviceClient;
 import com.microsoft.azure.sdk.iot.device.IotHubClientProtocol;
@@ -13,6 +12,7 @@ import com.microsoft.azure.sdk.iot.provisioning.device.ProvisioningDeviceClient;
 import com.microsoft.azure.sdk.iot.provisioning.device.ProvisioningDeviceClientRegistrationResult;
 import com.microsoft.azure.sdk.iot.provisioning.device.ProvisioningDeviceClientStatus;
 import com.microsoft.azure.sdk.iot.provisioning.device.ProvisioningDeviceClientTransportProtocol;
+import com.microsoft.azure.sdk.iot.provisioning.device.internal.exceptions.ProvisioningDeviceClientException;
 import com.microsoft.azure.sdk.iot.provisioning.security.hsm.SecurityProviderTPMHsm;
 import com.microsoft.azure.sdk.iot.provisioning.service.ProvisioningServiceClient;
 import com.microsoft.azure.sdk.iot.provisioning.service.configs.AllocationPolicy;
@@ -77,13 +77,13 @@ class TpmTest {
   }
 
   private static ProvisioningDeviceClientRegistrationResult register(ProvisioningDeviceClientTransportProtocol protocol, SecurityProviderTPMHsm tpm) throws Exception {
-    return register(protocol, tpm, 60_000);
+    return register(protocol, tpm, 60);
   }
 
-  private static ProvisioningDeviceClientRegistrationResult register(ProvisioningDeviceClientTransportProtocol protocol, SecurityProviderTPMHsm tpm, int timeout) throws Exception {
+  private static ProvisioningDeviceClientRegistrationResult register(ProvisioningDeviceClientTransportProtocol protocol, SecurityProviderTPMHsm tpm, int seconds) throws Exception {
     ProvisioningDeviceClient c = ProvisioningDeviceClient.create(World.DPS_HOST, World.DPS_SCOPE, protocol, tpm);
     try {
-      return c.registerDeviceSync(timeout);
+      return c.registerDeviceSync(seconds);
     } finally {
       c.close();
     }
@@ -98,11 +98,6 @@ class TpmTest {
       c.close();
     }
     World.events(r.getDeviceId(), times);
-  }
-
-  /** Returns what an exception and its causes say. */
-  private static String causes(Throwable e) {
-    return e == null ? "" : e + "; " + causes(e.getCause());
   }
 
   @ParameterizedTest
@@ -130,9 +125,11 @@ class TpmTest {
       device.clear();
       SecurityProviderTPMHsm other = provider(device, id);
       assertFalse(Arrays.equals(tpm.getEndorsementKey(), other.getEndorsementKey()));
-      // Over AMQP the SDK does not notice that SASL has failed, and waits.
-      Exception refused = assertThrows(Exception.class, () -> register(protocol, other, 10_000));
-      assertTrue(causes(refused).matches("(?is).*(unauthorized|timed out).*"), causes(refused));
+      // The SDK does not say why: over HTTPS it trips over the challenge that is not
+      // there, over AMQP it does not notice that SASL has failed, and waits.
+      String before = back.getDeviceRegistrationState(id).getEtag();
+      assertThrows(ProvisioningDeviceClientException.class, () -> register(protocol, other, 5));
+      assertEquals(before, back.getDeviceRegistrationState(id).getEtag());
     }
   }
 }
