@@ -14,11 +14,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
-
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/cloud/c2d"
+	"github.com/causeway-iot/causeway/internal/testkit/suitetest"
 )
 
 // Fixture is an empty store whose identities are registered.
@@ -101,20 +99,6 @@ func index(t *testing.T, s c2d.Store, id causeway.Identity) []c2d.Entry {
 	return entries
 }
 
-func equal(t *testing.T, what string, got, want any) {
-	t.Helper()
-	if d := cmp.Diff(want, got, cmpopts.EquateEmpty()); d != "" {
-		t.Errorf("%s (-want +got):\n%s", what, d)
-	}
-}
-
-func wantCode(t *testing.T, err error, code causeway.Code) {
-	t.Helper()
-	if got := causeway.CodeOf(err); got != code {
-		t.Errorf("error is %v (%v), want code %v", err, got, code)
-	}
-}
-
 func testOrder(t *testing.T, open Open) {
 	s := open(t, dev).Store
 	var want []c2d.Entry
@@ -127,7 +111,7 @@ func testOrder(t *testing.T, open Open) {
 			t.Errorf("position %d follows %d", seq, want[i-1].Seq)
 		}
 	}
-	equal(t, "index", index(t, s, dev), want)
+	suitetest.Same(t, "index", index(t, s, dev), want)
 }
 
 func testWhole(t *testing.T, open Open) {
@@ -147,7 +131,7 @@ func testWhole(t *testing.T, open Open) {
 		}
 		got.Message.Body, it.Message.Body = nil, nil
 		it.Message.Sequence = seq
-		equal(t, "item", got, it)
+		suitetest.Same(t, "item", got, it)
 	}
 }
 
@@ -163,8 +147,8 @@ func testBorrowed(t *testing.T, open Open) {
 			t.Fatal(err)
 		}
 		want := Message(1)
-		equal(t, "body", got.Message.Body, want.Body)
-		equal(t, "properties", got.Message.Properties, want.Properties)
+		suitetest.Same(t, "body", got.Message.Body, want.Body)
+		suitetest.Same(t, "properties", got.Message.Properties, want.Properties)
 		got.Message.Body[0] = 'Y'
 	}
 }
@@ -182,7 +166,7 @@ func testBound(t *testing.T, open Open) {
 		}
 	}
 	_, err := s.Push(t.Context(), dev, item(3), 3)
-	wantCode(t, err, causeway.DeviceMaximumQueueDepthExceeded)
+	suitetest.Code(t, err, causeway.DeviceMaximumQueueDepthExceeded)
 	if _, err := s.Push(t.Context(), other, item(3), 3); err != nil {
 		t.Errorf("another queue is full too: %v", err)
 	}
@@ -212,7 +196,7 @@ func testConcurrentBound(t *testing.T, open Open) {
 		if err == nil {
 			done++
 		} else {
-			wantCode(t, err, causeway.DeviceMaximumQueueDepthExceeded)
+			suitetest.Code(t, err, causeway.DeviceMaximumQueueDepthExceeded)
 		}
 	}
 	if n := len(index(t, s, dev)); done != limit || n != limit {
@@ -223,12 +207,12 @@ func testConcurrentBound(t *testing.T, open Open) {
 func testUnregistered(t *testing.T, open Open) {
 	s := open(t, dev).Store
 	_, err := s.Push(t.Context(), other, item(1), 50)
-	wantCode(t, err, causeway.DeviceNotFound)
+	suitetest.Code(t, err, causeway.DeviceNotFound)
 	_, err = s.Push(t.Context(), module, item(1), 50)
-	wantCode(t, err, causeway.ModuleNotFound)
+	suitetest.Code(t, err, causeway.ModuleNotFound)
 	_, err = s.Push(t.Context(), causeway.Identity{Hub: "plant", Device: "nobody", Module: "m"}, item(1), 50)
-	wantCode(t, err, causeway.DeviceNotFound)
-	equal(t, "index", index(t, s, other), []c2d.Entry(nil))
+	suitetest.Code(t, err, causeway.DeviceNotFound)
+	suitetest.Same(t, "index", index(t, s, other), []c2d.Entry(nil))
 	if _, ok, err := s.Item(t.Context(), other, 1); ok || err != nil {
 		t.Errorf("Item of nothing: %v, %v", ok, err)
 	}
@@ -274,7 +258,7 @@ func testRemove(t *testing.T, open Open) {
 	if e := index(t, s, dev); len(e) != 1 || e[0].Seq != b {
 		t.Errorf("left: %+v, want only %d", e, b)
 	}
-	equal(t, "feedback", fix.Feedback(dev.Hub), []c2d.Feedback{*feedbackOf(2, base)})
+	suitetest.Same(t, "feedback", fix.Feedback(dev.Hub), []c2d.Feedback{*feedbackOf(2, base)})
 }
 
 func testRemoveOnce(t *testing.T, open Open) {
@@ -357,18 +341,18 @@ func testQueues(t *testing.T, open Open) {
 		}
 		return n
 	}
-	equal(t, "waiting in the hub", waiting(dev.Hub, 10), 3)
-	equal(t, "waiting in another hub", waiting(abroad.Hub, 10), 1)
-	equal(t, "waiting in no hub", waiting("none", 10), 0)
-	equal(t, "counted no further than asked", waiting(dev.Hub, 2), 2)
-	equal(t, "all", list(causeway.Identity{}, 10), []causeway.Identity{abroad, dev, module})
-	equal(t, "first page", list(causeway.Identity{}, 2), []causeway.Identity{abroad, dev})
-	equal(t, "second page", list(dev, 2), []causeway.Identity{module})
-	equal(t, "end", list(module, 2), []causeway.Identity(nil))
+	suitetest.Same(t, "waiting in the hub", waiting(dev.Hub, 10), 3)
+	suitetest.Same(t, "waiting in another hub", waiting(abroad.Hub, 10), 1)
+	suitetest.Same(t, "waiting in no hub", waiting("none", 10), 0)
+	suitetest.Same(t, "counted no further than asked", waiting(dev.Hub, 2), 2)
+	suitetest.Same(t, "all", list(causeway.Identity{}, 10), []causeway.Identity{abroad, dev, module})
+	suitetest.Same(t, "first page", list(causeway.Identity{}, 2), []causeway.Identity{abroad, dev})
+	suitetest.Same(t, "second page", list(dev, 2), []causeway.Identity{module})
+	suitetest.Same(t, "end", list(module, 2), []causeway.Identity(nil))
 	if _, err := s.Remove(t.Context(), module, c2d.End{Seq: index(t, s, module)[0].Seq}); err != nil {
 		t.Fatal(err)
 	}
-	equal(t, "after one was emptied", list(causeway.Identity{}, 10), []causeway.Identity{abroad, dev})
+	suitetest.Same(t, "after one was emptied", list(causeway.Identity{}, 10), []causeway.Identity{abroad, dev})
 }
 
 func testExpired(t *testing.T, open Open) {
@@ -389,10 +373,10 @@ func testExpired(t *testing.T, open Open) {
 		}
 		return due
 	}
-	equal(t, "before any", at(base, 10), []c2d.Due(nil))
-	equal(t, "at the instant of the first", at(base.Add(time.Second), 10), want[:1])
-	equal(t, "bounded", at(base.Add(time.Hour), 3), want[:3])
-	equal(t, "all", at(base.Add(time.Hour), 10), want)
+	suitetest.Same(t, "before any", at(base, 10), []c2d.Due(nil))
+	suitetest.Same(t, "at the instant of the first", at(base.Add(time.Second), 10), want[:1])
+	suitetest.Same(t, "bounded", at(base.Add(time.Hour), 3), want[:3])
+	suitetest.Same(t, "all", at(base.Add(time.Hour), 10), want)
 }
 
 func testFeedback(t *testing.T, open Open) {
@@ -412,8 +396,8 @@ func testFeedback(t *testing.T, open Open) {
 	if n, err := s.Remove(t.Context(), abroad, c2d.End{Seq: push(t, s, abroad, item(9)), Feedback: feedbackOf(9, base)}); n != 1 || err != nil {
 		t.Fatal(n, err)
 	}
-	equal(t, "feedback", fix.Feedback(dev.Hub), all)
-	equal(t, "feedback of another hub", fix.Feedback(abroad.Hub), []c2d.Feedback{*feedbackOf(9, base)})
+	suitetest.Same(t, "feedback", fix.Feedback(dev.Hub), all)
+	suitetest.Same(t, "feedback of another hub", fix.Feedback(abroad.Hub), []c2d.Feedback{*feedbackOf(9, base)})
 }
 
 func testDelete(t *testing.T, open Open) {
@@ -437,7 +421,7 @@ func testDelete(t *testing.T, open Open) {
 		t.Errorf("feedback: %+v", fb)
 	}
 	_, err := s.Push(t.Context(), dev, item(1), 50)
-	wantCode(t, err, causeway.DeviceNotFound)
+	suitetest.Code(t, err, causeway.DeviceNotFound)
 }
 
 func testContext(t *testing.T, open Open) {
@@ -451,5 +435,5 @@ func testContext(t *testing.T, open Open) {
 	if _, err := s.Index(ctx, dev); !errors.Is(err, context.Canceled) {
 		t.Errorf("Index: %v", err)
 	}
-	equal(t, "index", index(t, s, dev), []c2d.Entry(nil))
+	suitetest.Same(t, "index", index(t, s, dev), []c2d.Entry(nil))
 }

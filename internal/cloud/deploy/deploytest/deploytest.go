@@ -13,11 +13,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
-
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/cloud/deploy"
+	"github.com/causeway-iot/causeway/internal/testkit/suitetest"
 )
 
 // Fixture is a store without configurations, with the hubs "plant" and "depot".
@@ -80,32 +78,18 @@ func mod(device, module string) causeway.Identity {
 	return causeway.Identity{Hub: hub, Device: device, Module: module}
 }
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-func equal(t *testing.T, got, want any) {
-	t.Helper()
-	if d := cmp.Diff(want, got, cmpopts.EquateEmpty()); d != "" {
-		t.Errorf("-want +got:\n%s", d)
-	}
-}
-
 func check(t *testing.T, s deploy.Store, want ...deploy.Stored) {
 	t.Helper()
 	all, err := s.Configurations(t.Context())
-	must(t, err)
-	equal(t, all, want)
+	suitetest.Must(t, err)
+	suitetest.Same(t, "what is stored", all, want)
 }
 
 func checkTrace(t *testing.T, s deploy.Store, want deploy.Trace) {
 	t.Helper()
 	got, err := s.Trace(t.Context(), want.ID)
-	must(t, err)
-	equal(t, got, want)
+	suitetest.Must(t, err)
+	suitetest.Same(t, "what is stored", got, want)
 }
 
 func testWhole(t *testing.T, f Fixture) {
@@ -113,16 +97,16 @@ func testWhole(t *testing.T, f Fixture) {
 	odd, plain, other := configuration(hub, "a-b+c%d_e*f!g'h"), configuration(hub, "z"), configuration(abroad, "z")
 	odd.Labels, odd.Metrics, odd.TargetCondition, odd.Pending, odd.Leaving = nil, nil, "", false, true
 	for _, c := range []deploy.Stored{plain, other, odd} {
-		must(t, f.Store.PutConfiguration(t.Context(), c))
+		suitetest.Must(t, f.Store.PutConfiguration(t.Context(), c))
 	}
 	check(t, f.Store, other, odd, plain)
 }
 
 func testReplace(t *testing.T, f Fixture) {
 	c := configuration(hub, "c")
-	must(t, f.Store.PutConfiguration(t.Context(), c))
+	suitetest.Must(t, f.Store.PutConfiguration(t.Context(), c))
 	c.Priority, c.Labels, c.Leaving, c.ETag, c.Updated = 8, map[string]string{"x": ""}, true, "other", base.Add(time.Hour)
-	must(t, f.Store.PutConfiguration(t.Context(), c))
+	suitetest.Must(t, f.Store.PutConfiguration(t.Context(), c))
 	check(t, f.Store, c)
 }
 
@@ -137,14 +121,14 @@ func testSettled(t *testing.T, f Fixture) {
 	stays, goes := configuration(hub, "stays"), configuration(hub, "goes")
 	goes.Leaving = true
 	for _, c := range []deploy.Stored{stays, goes, configuration(abroad, "stays")} {
-		must(t, f.Store.PutConfiguration(t.Context(), c))
+		suitetest.Must(t, f.Store.PutConfiguration(t.Context(), c))
 	}
 	for _, x := range [][3]string{{hub, "stays", "older"}, {hub, "goes", "older"}, {hub, "nobody", ""}, {"nowhere", "stays", stays.ETag}} {
-		must(t, f.Store.Settled(t.Context(), x[0], x[1], x[2]))
+		suitetest.Must(t, f.Store.Settled(t.Context(), x[0], x[1], x[2]))
 	}
 	check(t, f.Store, configuration(abroad, "stays"), goes, stays)
-	must(t, f.Store.Settled(t.Context(), hub, "stays", stays.ETag))
-	must(t, f.Store.Settled(t.Context(), hub, "goes", goes.ETag))
+	suitetest.Must(t, f.Store.Settled(t.Context(), hub, "stays", stays.ETag))
+	suitetest.Must(t, f.Store.Settled(t.Context(), hub, "goes", goes.ETag))
 	stays.Pending = false
 	check(t, f.Store, configuration(abroad, "stays"), stays)
 }
@@ -154,16 +138,16 @@ func testTraces(t *testing.T, f Fixture) {
 	checkTrace(t, f.Store, deploy.Trace{ID: dev("d")})
 	device := deploy.Trace{ID: dev("d"), Own: []string{"a", "b.c", "ü"}, Manual: "base@1 layer@2"}
 	module := deploy.Trace{ID: mod("d", "m"), Edge: []string{""}, Own: []string{"x"}}
-	must(t, f.Store.PutTrace(t.Context(), device))
-	must(t, f.Store.PutTrace(t.Context(), module))
+	suitetest.Must(t, f.Store.PutTrace(t.Context(), device))
+	suitetest.Must(t, f.Store.PutTrace(t.Context(), module))
 	checkTrace(t, f.Store, device)
 	checkTrace(t, f.Store, module)
 	checkTrace(t, f.Store, deploy.Trace{ID: dev("D")})
 
 	module.Edge = nil
-	must(t, f.Store.PutTrace(t.Context(), module))
+	suitetest.Must(t, f.Store.PutTrace(t.Context(), module))
 	checkTrace(t, f.Store, module)
-	must(t, f.Store.PutTrace(t.Context(), deploy.Trace{ID: dev("d")}))
+	suitetest.Must(t, f.Store.PutTrace(t.Context(), deploy.Trace{ID: dev("d")}))
 	checkTrace(t, f.Store, deploy.Trace{ID: dev("d")})
 	checkTrace(t, f.Store, module)
 }
@@ -171,42 +155,42 @@ func testTraces(t *testing.T, f Fixture) {
 func testTracesGo(t *testing.T, f Fixture) {
 	f.Register(dev("d"), mod("d", "m"), mod("d", "n"))
 	for _, id := range []causeway.Identity{dev("d"), mod("d", "m"), mod("d", "n")} {
-		must(t, f.Store.PutTrace(t.Context(), deploy.Trace{ID: id, Own: []string{"a"}}))
+		suitetest.Must(t, f.Store.PutTrace(t.Context(), deploy.Trace{ID: id, Own: []string{"a"}}))
 	}
 	f.Delete(mod("d", "m"))
 	checkTrace(t, f.Store, deploy.Trace{ID: mod("d", "m")})
 	checkTrace(t, f.Store, deploy.Trace{ID: mod("d", "n"), Own: []string{"a"}})
 	f.Delete(dev("d"))
-	must(t, f.Store.PutTrace(t.Context(), deploy.Trace{ID: dev("d"), Own: []string{"late"}}))
-	must(t, f.Store.PutTrace(t.Context(), deploy.Trace{ID: mod("d", "n"), Own: []string{"late"}}))
+	suitetest.Must(t, f.Store.PutTrace(t.Context(), deploy.Trace{ID: dev("d"), Own: []string{"late"}}))
+	suitetest.Must(t, f.Store.PutTrace(t.Context(), deploy.Trace{ID: mod("d", "n"), Own: []string{"late"}}))
 	f.Register(dev("d"), mod("d", "n"))
 	checkTrace(t, f.Store, deploy.Trace{ID: dev("d")})
 	checkTrace(t, f.Store, deploy.Trace{ID: mod("d", "n")})
 	ids, err := f.Store.Traced(t.Context(), hub, causeway.Identity{}, 10)
-	must(t, err)
-	equal(t, ids, []causeway.Identity(nil))
+	suitetest.Must(t, err)
+	suitetest.Same(t, "what is stored", ids, []causeway.Identity(nil))
 }
 
 func testTraced(t *testing.T, f Fixture) {
 	var want []causeway.Identity
 	elsewhere := causeway.Identity{Hub: abroad, Device: "d2"}
 	f.Register(elsewhere)
-	must(t, f.Store.PutTrace(t.Context(), deploy.Trace{ID: elsewhere, Own: []string{"a"}}))
+	suitetest.Must(t, f.Store.PutTrace(t.Context(), deploy.Trace{ID: elsewhere, Own: []string{"a"}}))
 	for i := range 5 {
 		d := dev(fmt.Sprint("d", i))
 		m := mod(d.Device, "m")
 		f.Register(d, m)
-		must(t, f.Store.PutTrace(t.Context(), deploy.Trace{ID: d, Own: []string{"a"}}))
+		suitetest.Must(t, f.Store.PutTrace(t.Context(), deploy.Trace{ID: d, Own: []string{"a"}}))
 		want = append(want, d)
 		if i%2 == 0 {
-			must(t, f.Store.PutTrace(t.Context(), deploy.Trace{ID: m, Edge: []string{""}}))
+			suitetest.Must(t, f.Store.PutTrace(t.Context(), deploy.Trace{ID: m, Edge: []string{""}}))
 			want = append(want, m)
 		}
 	}
 	var got []causeway.Identity
 	for after := (causeway.Identity{}); ; {
 		ids, err := f.Store.Traced(t.Context(), hub, after, 3)
-		must(t, err)
+		suitetest.Must(t, err)
 		if len(ids) > 3 {
 			t.Fatalf("%d of at most 3", len(ids))
 		}
@@ -215,14 +199,14 @@ func testTraced(t *testing.T, f Fixture) {
 		}
 		after = ids[2]
 	}
-	equal(t, got, want)
+	suitetest.Same(t, "what is stored", got, want)
 }
 
 func testHubGoes(t *testing.T, f Fixture) {
 	f.Register(dev("d"))
-	must(t, f.Store.PutConfiguration(t.Context(), configuration(hub, "c")))
-	must(t, f.Store.PutConfiguration(t.Context(), configuration(abroad, "c")))
-	must(t, f.Store.PutTrace(t.Context(), deploy.Trace{ID: dev("d"), Own: []string{"a"}}))
+	suitetest.Must(t, f.Store.PutConfiguration(t.Context(), configuration(hub, "c")))
+	suitetest.Must(t, f.Store.PutConfiguration(t.Context(), configuration(abroad, "c")))
+	suitetest.Must(t, f.Store.PutTrace(t.Context(), deploy.Trace{ID: dev("d"), Own: []string{"a"}}))
 	f.DeleteHub(hub)
 	check(t, f.Store, configuration(abroad, "c"))
 	f.Register(dev("d"))
@@ -233,18 +217,18 @@ func testWork(t *testing.T, f Fixture) {
 	begin := func(want deploy.Ending) {
 		t.Helper()
 		got, err := f.Store.Begin(t.Context())
-		must(t, err)
-		equal(t, got, want)
+		suitetest.Must(t, err)
+		suitetest.Same(t, "what is stored", got, want)
 	}
 	begin(deploy.Ending{Clean: true}) // nobody ever worked
 	begin(deploy.Ending{})            // the last one did not end
 	waiting := []causeway.Identity{dev("d"), {Hub: abroad, Device: "e"}}
-	must(t, f.Store.End(t.Context(), deploy.Ending{Clean: true, Waiting: waiting}))
+	suitetest.Must(t, f.Store.End(t.Context(), deploy.Ending{Clean: true, Waiting: waiting}))
 	begin(deploy.Ending{Clean: true, Waiting: waiting})
 	begin(deploy.Ending{})
-	must(t, f.Store.End(t.Context(), deploy.Ending{}))
+	suitetest.Must(t, f.Store.End(t.Context(), deploy.Ending{}))
 	begin(deploy.Ending{})
-	must(t, f.Store.End(t.Context(), deploy.Ending{Clean: true}))
+	suitetest.Must(t, f.Store.End(t.Context(), deploy.Ending{Clean: true}))
 	begin(deploy.Ending{Clean: true})
 }
 

@@ -12,11 +12,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
-
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/cloud/job"
+	"github.com/causeway-iot/causeway/internal/testkit/suitetest"
 )
 
 // Fixture is a store without jobs, with the hubs "plant" and "depot".
@@ -71,43 +69,22 @@ func id(device, module string) causeway.Identity {
 	return causeway.Identity{Hub: hub, Device: device, Module: module}
 }
 
-func same(t *testing.T, what string, got, want any) {
-	t.Helper()
-	if d := cmp.Diff(want, got, cmpopts.EquateEmpty()); d != "" {
-		t.Errorf("%s (-want +got):\n%s", what, d)
-	}
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-func code(t *testing.T, err error, want causeway.Code) {
-	t.Helper()
-	if causeway.CodeOf(err) != want {
-		t.Errorf("error %v, want %v", err, want)
-	}
-}
-
 func testCreate(t *testing.T, f Fixture) {
 	s, ctx := f.Store, t.Context()
 	_, err := s.Get(ctx, hub, "a")
-	code(t, err, causeway.JobNotFound)
+	suitetest.Code(t, err, causeway.JobNotFound)
 	for n, name := range []string{"a", "b"} {
 		j := Job(hub, name, n)
-		must(t, s.Create(ctx, j))
+		suitetest.Must(t, s.Create(ctx, j))
 		got, err := s.Get(ctx, hub, name)
-		must(t, err)
-		same(t, "job", got, j)
+		suitetest.Must(t, err)
+		suitetest.Same(t, "job", got, j)
 	}
-	code(t, s.Create(ctx, Job(hub, "a", 3)), causeway.JobAlreadyExists)
-	must(t, s.Create(ctx, Job(abroad, "a", 3)))
-	code(t, s.Create(ctx, Job("nowhere", "a", 3)), causeway.GenericNotFound)
+	suitetest.Code(t, s.Create(ctx, Job(hub, "a", 3)), causeway.JobAlreadyExists)
+	suitetest.Must(t, s.Create(ctx, Job(abroad, "a", 3)))
+	suitetest.Code(t, s.Create(ctx, Job("nowhere", "a", 3)), causeway.GenericNotFound)
 	_, err = s.Get(ctx, hub, "A")
-	code(t, err, causeway.JobNotFound)
+	suitetest.Code(t, err, causeway.JobNotFound)
 }
 
 func names(jobs []job.Job) []string {
@@ -121,36 +98,36 @@ func names(jobs []job.Job) []string {
 func testList(t *testing.T, f Fixture) {
 	s, ctx := f.Store, t.Context()
 	for i := range 5 {
-		must(t, s.Create(ctx, Job(hub, fmt.Sprintf("j%d", i), i)))
+		suitetest.Must(t, s.Create(ctx, Job(hub, fmt.Sprintf("j%d", i), i)))
 	}
 	twin := Job(hub, "j5", 4) // of the same instant as j4
-	must(t, s.Create(ctx, twin))
-	must(t, s.Create(ctx, Job(abroad, "x", 9)))
+	suitetest.Must(t, s.Create(ctx, twin))
+	suitetest.Must(t, s.Create(ctx, Job(abroad, "x", 9)))
 	list := func(f job.Filter, after job.Cursor, limit int) []string {
 		t.Helper()
 		got, err := s.List(ctx, hub, f, after, limit)
-		must(t, err)
+		suitetest.Must(t, err)
 		return names(got)
 	}
-	same(t, "all", list(job.Filter{}, job.Cursor{}, 100), []string{"plant/j4", "plant/j5", "plant/j3", "plant/j2", "plant/j1", "plant/j0"})
-	same(t, "first page", list(job.Filter{}, job.Cursor{}, 2), []string{"plant/j4", "plant/j5"})
-	same(t, "after j4", list(job.Filter{}, job.Cursor{Created: Job(hub, "", 4).Created, ID: "j4"}, 2), []string{"plant/j5", "plant/j3"})
-	same(t, "after one that is gone", list(job.Filter{}, job.Cursor{Created: Job(hub, "", 2).Created, ID: "j1x"}, 9), []string{"plant/j2", "plant/j1", "plant/j0"})
-	same(t, "methods", list(job.Filter{Type: job.DeviceMethod}, job.Cursor{}, 9), []string{"plant/j3", "plant/j1"})
+	suitetest.Same(t, "all", list(job.Filter{}, job.Cursor{}, 100), []string{"plant/j4", "plant/j5", "plant/j3", "plant/j2", "plant/j1", "plant/j0"})
+	suitetest.Same(t, "first page", list(job.Filter{}, job.Cursor{}, 2), []string{"plant/j4", "plant/j5"})
+	suitetest.Same(t, "after j4", list(job.Filter{}, job.Cursor{Created: Job(hub, "", 4).Created, ID: "j4"}, 2), []string{"plant/j5", "plant/j3"})
+	suitetest.Same(t, "after one that is gone", list(job.Filter{}, job.Cursor{Created: Job(hub, "", 2).Created, ID: "j1x"}, 9), []string{"plant/j2", "plant/j1", "plant/j0"})
+	suitetest.Same(t, "methods", list(job.Filter{Type: job.DeviceMethod}, job.Cursor{}, 9), []string{"plant/j3", "plant/j1"})
 	to := job.State{Status: job.Running, Began: base}
 	if ok, err := s.Advance(ctx, hub, "j1", job.Scheduled, to); !ok || err != nil {
 		t.Fatal(ok, err)
 	}
-	same(t, "running", list(job.Filter{Status: job.Running}, job.Cursor{}, 9), []string{"plant/j1"})
-	same(t, "running twins", list(job.Filter{Status: job.Running, Type: job.UpdateTwin}, job.Cursor{}, 9), []string{})
+	suitetest.Same(t, "running", list(job.Filter{Status: job.Running}, job.Cursor{}, 9), []string{"plant/j1"})
+	suitetest.Same(t, "running twins", list(job.Filter{Status: job.Running, Type: job.UpdateTwin}, job.Cursor{}, 9), []string{})
 }
 
 func testAdvance(t *testing.T, f Fixture) {
 	s, ctx := f.Store, t.Context()
 	j := Job(hub, "a", 0)
-	must(t, s.Create(ctx, j))
+	suitetest.Must(t, s.Create(ctx, j))
 	_, err := s.Advance(ctx, hub, "b", job.Scheduled, job.State{})
-	code(t, err, causeway.JobNotFound)
+	suitetest.Code(t, err, causeway.JobNotFound)
 	j.State = job.State{Status: job.Failed, Began: base, Finished: base.Add(time.Second), Selected: true, Settled: true, Reason: "why", Message: "é"}
 	for _, x := range []struct {
 		from job.Status
@@ -162,23 +139,23 @@ func testAdvance(t *testing.T, f Fixture) {
 		}
 	}
 	got, err := s.Get(ctx, hub, "a")
-	must(t, err)
-	same(t, "job", got, j)
+	suitetest.Must(t, err)
+	suitetest.Same(t, "job", got, j)
 }
 
 func testLife(t *testing.T, f Fixture) {
 	s, ctx := f.Store, t.Context()
 	for i, h := range []string{hub, abroad, hub} {
-		must(t, s.Create(ctx, Job(h, fmt.Sprintf("j%d", 2-i), i)))
+		suitetest.Must(t, s.Create(ctx, Job(h, fmt.Sprintf("j%d", 2-i), i)))
 	}
 	all, err := s.Unsettled(ctx)
-	must(t, err)
-	same(t, "unsettled", names(all), []string{"depot/j1", "plant/j0", "plant/j2"})
-	same(t, "job", all[2], Job(hub, "j2", 0))
+	suitetest.Must(t, err)
+	suitetest.Same(t, "unsettled", names(all), []string{"depot/j1", "plant/j0", "plant/j2"})
+	suitetest.Same(t, "job", all[2], Job(hub, "j2", 0))
 	if ok, err := s.Delete(ctx, hub, "j2"); ok || err != nil {
 		t.Errorf("a job that is not settled was deleted: %v, %v", ok, err)
 	}
-	must(t, s.AddRows(ctx, hub, "j2", base, id("d", "")))
+	suitetest.Must(t, s.AddRows(ctx, hub, "j2", base, id("d", "")))
 	for i, name := range []string{"j2", "j0"} {
 		to := job.State{Status: job.Completed, Finished: base.Add(time.Duration(i) * time.Hour), Settled: true}
 		if ok, err := s.Advance(ctx, hub, name, job.Scheduled, to); !ok || err != nil {
@@ -186,16 +163,16 @@ func testLife(t *testing.T, f Fixture) {
 		}
 	}
 	all, err = s.Unsettled(ctx)
-	must(t, err)
-	same(t, "unsettled", names(all), []string{"depot/j1"})
+	suitetest.Must(t, err)
+	suitetest.Same(t, "unsettled", names(all), []string{"depot/j1"})
 	old := func(before time.Time, limit int) []string {
 		t.Helper()
 		got, err := s.Old(ctx, before, limit)
-		must(t, err)
+		suitetest.Must(t, err)
 		return names(got)
 	}
-	same(t, "before", old(base, 9), []string{})
-	same(t, "one", old(base.Add(time.Microsecond), 9), []string{"plant/j2"})
+	suitetest.Same(t, "before", old(base, 9), []string{})
+	suitetest.Same(t, "one", old(base.Add(time.Microsecond), 9), []string{"plant/j2"})
 	if got := old(base.Add(2*time.Hour), 1); len(got) != 1 {
 		t.Errorf("limit of one: %v", got)
 	}
@@ -211,7 +188,7 @@ func testLife(t *testing.T, f Fixture) {
 		}
 	}
 	_, err = s.Get(ctx, hub, "j2")
-	code(t, err, causeway.JobNotFound)
+	suitetest.Code(t, err, causeway.JobNotFound)
 }
 
 func ids(rows []job.Row) []string {
@@ -224,49 +201,49 @@ func ids(rows []job.Row) []string {
 
 func testRows(t *testing.T, f Fixture) {
 	s, ctx := f.Store, t.Context()
-	code(t, s.AddRows(ctx, hub, "a", base, id("d", "")), causeway.JobNotFound)
-	must(t, s.Create(ctx, Job(hub, "a", 0)))
-	must(t, s.Create(ctx, Job(hub, "b", 0)))
-	must(t, s.AddRows(ctx, hub, "b", base, id("other", "")))
-	must(t, s.AddRows(ctx, hub, "a", base, id("d2", ""), id("d1", "m"), id("d1", ""), id("d10", "")))
-	must(t, s.AddRows(ctx, hub, "a", base.Add(time.Hour), id("d2", ""), id("d3", "")))
+	suitetest.Code(t, s.AddRows(ctx, hub, "a", base, id("d", "")), causeway.JobNotFound)
+	suitetest.Must(t, s.Create(ctx, Job(hub, "a", 0)))
+	suitetest.Must(t, s.Create(ctx, Job(hub, "b", 0)))
+	suitetest.Must(t, s.AddRows(ctx, hub, "b", base, id("other", "")))
+	suitetest.Must(t, s.AddRows(ctx, hub, "a", base, id("d2", ""), id("d1", "m"), id("d1", ""), id("d10", "")))
+	suitetest.Must(t, s.AddRows(ctx, hub, "a", base.Add(time.Hour), id("d2", ""), id("d3", "")))
 	rows := func(after causeway.Identity, limit int) []job.Row {
 		t.Helper()
 		got, err := s.Rows(ctx, hub, "a", job.RowPending, after, limit)
-		must(t, err)
+		suitetest.Must(t, err)
 		return got
 	}
 	all := rows(causeway.Identity{}, 100)
-	same(t, "order", ids(all), []string{"d1/", "d1/m", "d10/", "d2/", "d3/"})
-	same(t, "a row", all[3], job.Row{ID: id("d2", ""), Job: "a", Created: base, Updated: base})
-	same(t, "page", ids(rows(id("d1", ""), 2)), []string{"d1/m", "d10/"})
-	same(t, "page after one that is not there", ids(rows(id("d1", "x"), 9)), []string{"d10/", "d2/", "d3/"})
+	suitetest.Same(t, "order", ids(all), []string{"d1/", "d1/m", "d10/", "d2/", "d3/"})
+	suitetest.Same(t, "a row", all[3], job.Row{ID: id("d2", ""), Job: "a", Created: base, Updated: base})
+	suitetest.Same(t, "page", ids(rows(id("d1", ""), 2)), []string{"d1/m", "d10/"})
+	suitetest.Same(t, "page after one that is not there", ids(rows(id("d1", "x"), 9)), []string{"d10/", "d2/", "d3/"})
 	j, err := s.Get(ctx, hub, "a")
-	must(t, err)
-	same(t, "statistics", j.Statistics, job.Statistics{Devices: 5, Pending: 5})
+	suitetest.Must(t, err)
+	suitetest.Same(t, "statistics", j.Statistics, job.Statistics{Devices: 5, Pending: 5})
 	total := 0
 	for {
 		n, err := s.DropRows(ctx, hub, "a", 2)
-		must(t, err)
+		suitetest.Must(t, err)
 		if total += n; n < 2 {
 			break
 		}
 	}
 	j, err = s.Get(ctx, hub, "a")
-	must(t, err)
-	same(t, "statistics", j.Statistics, job.Statistics{})
+	suitetest.Must(t, err)
+	suitetest.Same(t, "statistics", j.Statistics, job.Statistics{})
 	if total != 5 {
 		t.Errorf("%d rows dropped, want 5", total)
 	}
 	got, err := s.Rows(ctx, hub, "b", job.RowPending, causeway.Identity{}, 9)
-	must(t, err)
-	same(t, "another job", ids(got), []string{"other/"})
+	suitetest.Must(t, err)
+	suitetest.Same(t, "another job", ids(got), []string{"other/"})
 }
 
 func testSetRows(t *testing.T, f Fixture) {
 	s, ctx := f.Store, t.Context()
-	must(t, s.Create(ctx, Job(hub, "a", 1)))
-	must(t, s.AddRows(ctx, hub, "a", base, id("d1", ""), id("d2", ""), id("d3", "m"), id("d4", "")))
+	suitetest.Must(t, s.Create(ctx, Job(hub, "a", 1)))
+	suitetest.Must(t, s.AddRows(ctx, hub, "a", base, id("d1", ""), id("d2", ""), id("d3", "m"), id("d4", "")))
 	set := func(want int, rows ...job.Row) {
 		t.Helper()
 		if n, err := s.SetRows(ctx, hub, "a", rows...); n != want || err != nil {
@@ -285,16 +262,16 @@ func testSetRows(t *testing.T, f Fixture) {
 	for status, want := range map[job.RowStatus]job.Row{job.RowRunning: running, job.RowCompleted: done, job.RowFailed: failed} {
 		want.Created = base
 		got, err := s.Rows(ctx, hub, "a", status, causeway.Identity{}, 9)
-		must(t, err)
-		same(t, status.String(), got, []job.Row{want})
+		suitetest.Must(t, err)
+		suitetest.Same(t, status.String(), got, []job.Row{want})
 	}
 	j, err := s.Get(ctx, hub, "a")
-	must(t, err)
-	same(t, "statistics", j.Statistics, job.Statistics{Devices: 4, Pending: 1, Running: 1, Succeeded: 1, Failed: 1})
+	suitetest.Must(t, err)
+	suitetest.Same(t, "statistics", j.Statistics, job.Statistics{Devices: 4, Pending: 1, Running: 1, Succeeded: 1, Failed: 1})
 	set(1, job.Row{ID: id("d1", ""), Job: "a", Status: job.RowPending, Updated: at})
 	j, err = s.Get(ctx, hub, "a")
-	must(t, err)
-	same(t, "statistics", j.Statistics, job.Statistics{Devices: 4, Pending: 2, Succeeded: 1, Failed: 1})
+	suitetest.Must(t, err)
+	suitetest.Same(t, "statistics", j.Statistics, job.Statistics{Devices: 4, Pending: 2, Succeeded: 1, Failed: 1})
 	if n, err := s.SetRows(ctx, hub, "ghost", running); n != 0 || err != nil {
 		t.Errorf("rows of no job: %d, %v", n, err)
 	}
@@ -302,48 +279,48 @@ func testSetRows(t *testing.T, f Fixture) {
 
 func testCloseRows(t *testing.T, f Fixture) {
 	s, ctx := f.Store, t.Context()
-	must(t, s.Create(ctx, Job(hub, "a", 1)))
-	must(t, s.AddRows(ctx, hub, "a", base, id("d1", ""), id("d2", ""), id("d3", ""), id("d4", "")))
+	suitetest.Must(t, s.Create(ctx, Job(hub, "a", 1)))
+	suitetest.Must(t, s.AddRows(ctx, hub, "a", base, id("d1", ""), id("d2", ""), id("d3", ""), id("d4", "")))
 	at := base.Add(time.Minute)
 	_, err := s.SetRows(ctx, hub, "a", job.Row{ID: id("d1", ""), Job: "a", Status: job.RowRunning, Started: at, Updated: at})
-	must(t, err)
+	suitetest.Must(t, err)
 	end := job.Row{Status: job.RowFailed, Ended: at, Updated: at, Code: "DeviceNotOnline", Text: "away"}
 	var counts []int
 	for {
 		n, err := s.CloseRows(ctx, hub, "a", job.RowPending, end, 2)
-		must(t, err)
+		suitetest.Must(t, err)
 		if counts = append(counts, n); n < 2 {
 			break
 		}
 	}
-	same(t, "closed", counts, []int{2, 1})
+	suitetest.Same(t, "closed", counts, []int{2, 1})
 	n, err := s.CloseRows(ctx, hub, "a", job.RowRunning, end, 9)
 	if n != 1 || err != nil {
 		t.Errorf("%d running rows closed, %v", n, err)
 	}
 	got, err := s.Rows(ctx, hub, "a", job.RowFailed, causeway.Identity{}, 9)
-	must(t, err)
-	same(t, "rows", ids(got), []string{"d1/", "d2/", "d3/", "d4/"})
+	suitetest.Must(t, err)
+	suitetest.Same(t, "rows", ids(got), []string{"d1/", "d2/", "d3/", "d4/"})
 	want := end
 	want.ID, want.Job, want.Created, want.Started = id("d1", ""), "a", base, at
-	same(t, "one that was running", got[0], want)
+	suitetest.Same(t, "one that was running", got[0], want)
 	j, err := s.Get(ctx, hub, "a")
-	must(t, err)
-	same(t, "statistics", j.Statistics, job.Statistics{Devices: 4, Failed: 4})
+	suitetest.Must(t, err)
+	suitetest.Same(t, "statistics", j.Statistics, job.Statistics{Devices: 4, Failed: 4})
 }
 
 func testQuery(t *testing.T, f Fixture) {
 	s, ctx := f.Store, t.Context()
 	for n, name := range []string{"b", "a"} {
-		must(t, s.Create(ctx, Job(hub, name, n)))
-		must(t, s.AddRows(ctx, hub, name, base, id("d2", ""), id("d1", "m"), id("d1", "")))
+		suitetest.Must(t, s.Create(ctx, Job(hub, name, n)))
+		suitetest.Must(t, s.AddRows(ctx, hub, name, base, id("d2", ""), id("d1", "m"), id("d1", "")))
 	}
-	must(t, s.Create(ctx, Job(abroad, "a", 0)))
-	must(t, s.AddRows(ctx, abroad, "a", base, causeway.Identity{Hub: abroad, Device: "far"}))
+	suitetest.Must(t, s.Create(ctx, Job(abroad, "a", 0)))
+	suitetest.Must(t, s.AddRows(ctx, abroad, "a", base, causeway.Identity{Hub: abroad, Device: "far"}))
 	query := func(f job.RowFilter, after job.RowCursor, limit int) []string {
 		t.Helper()
 		got, err := s.Query(ctx, hub, f, after, limit)
-		must(t, err)
+		suitetest.Must(t, err)
 		var out []string
 		for _, d := range got {
 			out = append(out, fmt.Sprintf("%s/%s/%s %s", d.Job, d.ID.Device, d.ID.Module, d.Type))
@@ -351,35 +328,35 @@ func testQuery(t *testing.T, f Fixture) {
 		return out
 	}
 	const m, u = " scheduleDeviceMethod", " scheduleUpdateTwin"
-	same(t, "all", query(job.RowFilter{}, job.RowCursor{}, 99), []string{"a/d1/" + m, "a/d1/m" + m, "a/d2/" + m, "b/d1/" + u, "b/d1/m" + u, "b/d2/" + u})
-	same(t, "page", query(job.RowFilter{}, job.RowCursor{Job: "a", Device: "d1", Module: "m"}, 2), []string{"a/d2/" + m, "b/d1/" + u})
-	same(t, "job", query(job.RowFilter{Job: "b"}, job.RowCursor{Job: "b", Device: "d1"}, 9), []string{"b/d1/m" + u, "b/d2/" + u})
-	same(t, "device", query(job.RowFilter{Device: "d1"}, job.RowCursor{Job: "a", Device: "d1"}, 9), []string{"a/d1/m" + m, "b/d1/" + u, "b/d1/m" + u})
-	same(t, "both", query(job.RowFilter{Job: "a", Device: "d2"}, job.RowCursor{}, 9), []string{"a/d2/" + m})
-	same(t, "neither", query(job.RowFilter{Job: "c"}, job.RowCursor{}, 9), []string(nil))
+	suitetest.Same(t, "all", query(job.RowFilter{}, job.RowCursor{}, 99), []string{"a/d1/" + m, "a/d1/m" + m, "a/d2/" + m, "b/d1/" + u, "b/d1/m" + u, "b/d2/" + u})
+	suitetest.Same(t, "page", query(job.RowFilter{}, job.RowCursor{Job: "a", Device: "d1", Module: "m"}, 2), []string{"a/d2/" + m, "b/d1/" + u})
+	suitetest.Same(t, "job", query(job.RowFilter{Job: "b"}, job.RowCursor{Job: "b", Device: "d1"}, 9), []string{"b/d1/m" + u, "b/d2/" + u})
+	suitetest.Same(t, "device", query(job.RowFilter{Device: "d1"}, job.RowCursor{Job: "a", Device: "d1"}, 9), []string{"a/d1/m" + m, "b/d1/" + u, "b/d1/m" + u})
+	suitetest.Same(t, "both", query(job.RowFilter{Job: "a", Device: "d2"}, job.RowCursor{}, 9), []string{"a/d2/" + m})
+	suitetest.Same(t, "neither", query(job.RowFilter{Job: "c"}, job.RowCursor{}, 9), []string(nil))
 }
 
 func testDeleteHub(t *testing.T, f Fixture) {
 	s, ctx := f.Store, t.Context()
 	for _, h := range []string{hub, abroad} {
-		must(t, s.Create(ctx, Job(h, "a", 0)))
-		must(t, s.AddRows(ctx, h, "a", base, causeway.Identity{Hub: h, Device: "d"}))
+		suitetest.Must(t, s.Create(ctx, Job(h, "a", 0)))
+		suitetest.Must(t, s.AddRows(ctx, h, "a", base, causeway.Identity{Hub: h, Device: "d"}))
 	}
 	f.DeleteHub(hub)
 	_, err := s.Get(ctx, hub, "a")
-	code(t, err, causeway.JobNotFound)
+	suitetest.Code(t, err, causeway.JobNotFound)
 	rows, err := s.Query(ctx, hub, job.RowFilter{}, job.RowCursor{}, 9)
 	if len(rows) != 0 || err != nil {
 		t.Errorf("rows %v, %v of a hub that is gone", rows, err)
 	}
 	all, err := s.Unsettled(ctx)
-	must(t, err)
-	same(t, "what is left", names(all), []string{"depot/a"})
+	suitetest.Must(t, err)
+	suitetest.Same(t, "what is left", names(all), []string{"depot/a"})
 }
 
 func testContext(t *testing.T, f Fixture) {
 	s := f.Store
-	must(t, s.Create(t.Context(), Job(hub, "a", 0)))
+	suitetest.Must(t, s.Create(t.Context(), Job(hub, "a", 0)))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err1 := s.Get(ctx, hub, "a")

@@ -13,12 +13,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
-
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/cloud/c2d"
 	"github.com/causeway-iot/causeway/internal/cloud/outbox"
+	"github.com/causeway-iot/causeway/internal/testkit/suitetest"
 )
 
 // Fixture is a store without messages, with the hubs "plant" and "depot".
@@ -91,20 +89,6 @@ func File(n int) outbox.FileNotification {
 	}
 }
 
-func equal(t *testing.T, what string, got, want any) {
-	t.Helper()
-	if d := cmp.Diff(want, got, cmpopts.EquateEmpty()); d != "" {
-		t.Errorf("%s (-want +got):\n%s", what, d)
-	}
-}
-
-func wantCode(t *testing.T, err error, code causeway.Code) {
-	t.Helper()
-	if got := causeway.CodeOf(err); got != code {
-		t.Errorf("error is %v (%v), want code %v", err, got, code)
-	}
-}
-
 // gather makes a message and returns its position, 0 for none.
 func (f Fixture) gather(t *testing.T, it outbox.Item, most int, cutoff time.Time) (int64, outbox.Pending) {
 	t.Helper()
@@ -151,17 +135,17 @@ func testGatherFull(t *testing.T, f Fixture) {
 	}
 	f.Record(hub, all[2:]...)
 	first, left := f.gather(t, item(1), 3, early)
-	equal(t, "left of seven", left, outbox.Pending{Hub: hub, Count: 3, Oldest: all[3].Time})
+	suitetest.Same(t, "left of seven", left, outbox.Pending{Hub: hub, Count: 3, Oldest: all[3].Time})
 	second, left := f.gather(t, item(2), 3, early)
-	equal(t, "left of four", left, outbox.Pending{Hub: hub, Count: 1, Oldest: all[6].Time})
+	suitetest.Same(t, "left of four", left, outbox.Pending{Hub: hub, Count: 1, Oldest: all[6].Time})
 	if seq, _ := f.gather(t, item(3), 3, early); seq != 0 {
 		t.Errorf("a message was made of one record")
 	}
-	equal(t, "first message", f.records(t, first), all[:3])
-	equal(t, "second message", f.records(t, second), all[3:6])
+	suitetest.Same(t, "first message", f.records(t, first), all[:3])
+	suitetest.Same(t, "second message", f.records(t, second), all[3:6])
 	want := []outbox.Item{item(1), item(2)}
 	want[0].Seq, want[1].Seq = first, second
-	equal(t, "index", f.index(t, hub, outbox.Feedback, 0, base, 10), want)
+	suitetest.Same(t, "index", f.index(t, hub, outbox.Feedback, 0, base, 10), want)
 	if second <= first || first <= 0 {
 		t.Errorf("positions %d, %d", first, second)
 	}
@@ -174,8 +158,8 @@ func testGatherOld(t *testing.T, f Fixture) {
 		t.Error("a message was made before its time")
 	}
 	seq, left := f.gather(t, item(0), 10, base)
-	equal(t, "left", left, outbox.Pending{Hub: hub})
-	equal(t, "message", f.records(t, seq), all)
+	suitetest.Same(t, "left", left, outbox.Pending{Hub: hub})
+	suitetest.Same(t, "message", f.records(t, seq), all)
 	if seq, left = f.gather(t, item(0), 10, base.Add(time.Hour)); seq != 0 || left.Count != 0 || !left.Oldest.IsZero() {
 		t.Errorf("of nothing: message %d, left %+v", seq, left)
 	}
@@ -221,13 +205,13 @@ func testPending(t *testing.T, f Fixture) {
 		}
 		return all
 	}
-	equal(t, "at first", pending(), []outbox.Pending(nil))
+	suitetest.Same(t, "at first", pending(), []outbox.Pending(nil))
 	all := Records(5)
 	f.Record(hub, all...)
 	f.Record(abroad, all[2])
-	equal(t, "two hubs", pending(), []outbox.Pending{{Hub: abroad, Count: 1, Oldest: all[2].Time}, {Hub: hub, Count: 3, Oldest: base}})
+	suitetest.Same(t, "two hubs", pending(), []outbox.Pending{{Hub: abroad, Count: 1, Oldest: all[2].Time}, {Hub: hub, Count: 3, Oldest: base}})
 	f.gather(t, item(0), 3, base)
-	equal(t, "after one message", pending(), []outbox.Pending{{Hub: abroad, Count: 1, Oldest: all[2].Time}, {Hub: hub, Count: 2, Oldest: all[3].Time}})
+	suitetest.Same(t, "after one message", pending(), []outbox.Pending{{Hub: abroad, Count: 1, Oldest: all[2].Time}, {Hub: hub, Count: 2, Oldest: all[3].Time}})
 }
 
 func testRecords(t *testing.T, f Fixture) {
@@ -235,8 +219,8 @@ func testRecords(t *testing.T, f Fixture) {
 	all[4].OriginalMessageID = ""
 	f.Record(hub, all...)
 	seq, _ := f.gather(t, item(0), 10, base)
-	equal(t, "records", f.records(t, seq), all)
-	equal(t, "records of nothing", f.records(t, seq+1), []outbox.FeedbackRecord(nil))
+	suitetest.Same(t, "records", f.records(t, seq), all)
+	suitetest.Same(t, "records of nothing", f.records(t, seq+1), []outbox.FeedbackRecord(nil))
 	other, err := f.Store.Records(t.Context(), abroad, seq)
 	if len(other) != 0 || err != nil {
 		t.Errorf("another hub read them: %v, %v", other, err)
@@ -255,7 +239,7 @@ func testFiles(t *testing.T, f Fixture) {
 		if err != nil || !ok {
 			t.Fatalf("File: %v, %v", ok, err)
 		}
-		equal(t, "file", got, n)
+		suitetest.Same(t, "file", got, n)
 		if _, ok, err := f.Store.File(t.Context(), abroad, seq); ok || err != nil {
 			t.Errorf("another hub read it: %v, %v", ok, err)
 		}
@@ -264,7 +248,7 @@ func testFiles(t *testing.T, f Fixture) {
 		}
 	}
 	_, err := f.Store.Add(t.Context(), "nowhere", item(0), File(0))
-	wantCode(t, err, causeway.GenericNotFound)
+	suitetest.Code(t, err, causeway.GenericNotFound)
 }
 
 func testIndex(t *testing.T, f Fixture) {
@@ -281,10 +265,10 @@ func testIndex(t *testing.T, f Fixture) {
 		want = append(want, it)
 	}
 	k := outbox.FileNotifications
-	equal(t, "all", f.index(t, hub, k, 0, base, 10), want)
-	equal(t, "page", f.index(t, hub, k, want[1].Seq, base, 2), want[2:4])
-	equal(t, "end", f.index(t, hub, k, want[4].Seq, base, 2), []outbox.Item(nil))
-	equal(t, "those not expired", f.index(t, hub, k, 0, base.Add(3*time.Minute), 10), want[:2])
+	suitetest.Same(t, "all", f.index(t, hub, k, 0, base, 10), want)
+	suitetest.Same(t, "page", f.index(t, hub, k, want[1].Seq, base, 2), want[2:4])
+	suitetest.Same(t, "end", f.index(t, hub, k, want[4].Seq, base, 2), []outbox.Item(nil))
+	suitetest.Same(t, "those not expired", f.index(t, hub, k, 0, base.Add(3*time.Minute), 10), want[:2])
 }
 
 func testApart(t *testing.T, f Fixture) {
@@ -331,8 +315,8 @@ func testRemove(t *testing.T, f Fixture) {
 			t.Errorf("Remove: %v, %v; want %v", ok, err, want)
 		}
 	}
-	equal(t, "records of the removed", f.records(t, a), []outbox.FeedbackRecord(nil))
-	equal(t, "records of the other", f.records(t, b), Records(4)[2:])
+	suitetest.Same(t, "records of the removed", f.records(t, a), []outbox.FeedbackRecord(nil))
+	suitetest.Same(t, "records of the other", f.records(t, b), Records(4)[2:])
 	// Its records are not gathered again.
 	if seq, left := f.gather(t, item(2), 1, base.Add(time.Hour)); seq != 0 || left.Count != 0 {
 		t.Errorf("message %d of nothing, left %+v", seq, left)
@@ -397,9 +381,9 @@ func testExpire(t *testing.T, f Fixture) {
 	expire(base.Add(2*time.Minute), 2, 2)
 	expire(base.Add(2*time.Minute), 2, 1)
 	expire(base.Add(2*time.Minute), 2, 0)
-	equal(t, "feedback", f.records(t, fb), Records(1))
+	suitetest.Same(t, "feedback", f.records(t, fb), Records(1))
 	expire(base.Add(time.Hour), 10, 1)
-	equal(t, "feedback", f.records(t, fb), []outbox.FeedbackRecord(nil))
+	suitetest.Same(t, "feedback", f.records(t, fb), []outbox.FeedbackRecord(nil))
 }
 
 func testDelete(t *testing.T, f Fixture) {
@@ -409,16 +393,16 @@ func testDelete(t *testing.T, f Fixture) {
 	f.Record(abroad, all[0])
 	seq, _ := f.gather(t, item(0), 4, base)
 	f.Delete(causeway.Identity{Hub: hub, Device: "press-1", Module: "vision"})
-	equal(t, "after a module", f.records(t, seq), []outbox.FeedbackRecord{all[0], all[2]})
+	suitetest.Same(t, "after a module", f.records(t, seq), []outbox.FeedbackRecord{all[0], all[2]})
 	f.Delete(causeway.Identity{Hub: hub, Device: "press-1"})
-	equal(t, "after its device", f.records(t, seq), all[2:3])
+	suitetest.Same(t, "after its device", f.records(t, seq), all[2:3])
 	pending, err := f.Store.Pending(t.Context(), 10)
 	if err != nil {
 		t.Fatal(err)
 	}
-	equal(t, "pending", pending, []outbox.Pending{{Hub: abroad, Count: 1, Oldest: base}})
+	suitetest.Same(t, "pending", pending, []outbox.Pending{{Hub: abroad, Count: 1, Oldest: base}})
 	f.Delete(causeway.Identity{Hub: hub, Device: "press-2"})
-	equal(t, "after all", f.records(t, seq), []outbox.FeedbackRecord(nil))
+	suitetest.Same(t, "after all", f.records(t, seq), []outbox.FeedbackRecord(nil))
 }
 
 func testContext(t *testing.T, f Fixture) {
@@ -435,6 +419,6 @@ func testContext(t *testing.T, f Fixture) {
 		t.Errorf("Index: %v", err)
 	}
 	for _, k := range []outbox.Kind{outbox.Feedback, outbox.FileNotifications} {
-		equal(t, "index", f.index(t, hub, k, 0, base, 10), []outbox.Item(nil))
+		suitetest.Same(t, "index", f.index(t, hub, k, 0, base, 10), []outbox.Item(nil))
 	}
 }

@@ -11,11 +11,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
-
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/cloud/transfer"
+	"github.com/causeway-iot/causeway/internal/testkit/suitetest"
 )
 
 // Fixture is a store without jobs, with the hubs "plant" and "depot".
@@ -56,27 +54,6 @@ func Job(hubName, id string, n int) transfer.Job {
 	}
 }
 
-func same(t *testing.T, what string, got, want any) {
-	t.Helper()
-	if d := cmp.Diff(want, got, cmpopts.EquateEmpty()); d != "" {
-		t.Errorf("%s (-want +got):\n%s", what, d)
-	}
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-func code(t *testing.T, err error, want causeway.Code) {
-	t.Helper()
-	if causeway.CodeOf(err) != want {
-		t.Errorf("error %v, want %v", err, want)
-	}
-}
-
 // end ends a job.
 func end(t *testing.T, s transfer.Store, j transfer.Job, at time.Time) {
 	t.Helper()
@@ -88,26 +65,26 @@ func end(t *testing.T, s transfer.Store, j transfer.Job, at time.Time) {
 func testCreate(t *testing.T, f Fixture) {
 	s, ctx := f.Store, t.Context()
 	_, err := s.Get(ctx, hub, "a")
-	code(t, err, causeway.JobNotFound)
+	suitetest.Code(t, err, causeway.JobNotFound)
 	a := Job(hub, "a", 0)
-	must(t, s.Create(ctx, a))
+	suitetest.Must(t, s.Create(ctx, a))
 	got, err := s.Get(ctx, hub, "a")
-	must(t, err)
-	same(t, "job", got, a)
-	code(t, s.Create(ctx, Job(hub, "b", 0)), causeway.JobQuotaExceeded)
-	must(t, s.Create(ctx, Job(abroad, "a", 0)))
-	code(t, s.Create(ctx, Job("nowhere", "a", 0)), causeway.GenericNotFound)
+	suitetest.Must(t, err)
+	suitetest.Same(t, "job", got, a)
+	suitetest.Code(t, s.Create(ctx, Job(hub, "b", 0)), causeway.JobQuotaExceeded)
+	suitetest.Must(t, s.Create(ctx, Job(abroad, "a", 0)))
+	suitetest.Code(t, s.Create(ctx, Job("nowhere", "a", 0)), causeway.GenericNotFound)
 	end(t, s, a, base)
-	code(t, s.Create(ctx, Job(hub, "a", 0)), causeway.JobAlreadyExists)
-	must(t, s.Create(ctx, Job(hub, "b", 0)))
+	suitetest.Code(t, s.Create(ctx, Job(hub, "a", 0)), causeway.JobAlreadyExists)
+	suitetest.Must(t, s.Create(ctx, Job(hub, "b", 0)))
 }
 
 func testSave(t *testing.T, f Fixture) {
 	s, ctx := f.Store, t.Context()
 	a := Job(hub, "a", 0)
-	must(t, s.Create(ctx, a))
+	suitetest.Must(t, s.Create(ctx, a))
 	_, err := s.Save(ctx, hub, "b", transfer.Enqueued, transfer.State{})
-	code(t, err, causeway.JobNotFound)
+	suitetest.Code(t, err, causeway.JobNotFound)
 	to := transfer.State{
 		Status: transfer.Running, Began: base, Finished: base.Add(time.Hour), Progress: 40, Reason: "é",
 		Position: transfer.Position{ETag: `"x"`, Offset: 1 << 40, ErrorBlocks: 3, Applied: 4, Failed: 5, DevicesDone: true},
@@ -122,8 +99,8 @@ func testSave(t *testing.T, f Fixture) {
 	}
 	a.State = to
 	got, err := s.Get(ctx, hub, "a")
-	must(t, err)
-	same(t, "job", got, a)
+	suitetest.Must(t, err)
+	suitetest.Same(t, "job", got, a)
 }
 
 func names(jobs []transfer.Job) []string {
@@ -138,22 +115,22 @@ func testLists(t *testing.T, f Fixture) {
 	s, ctx := f.Store, t.Context()
 	for i, name := range []string{"c", "a", "b"} {
 		j := Job(hub, name, i/2) // c and a are of one instant
-		must(t, s.Create(ctx, j))
+		suitetest.Must(t, s.Create(ctx, j))
 		if name != "b" {
 			end(t, s, j, base.Add(time.Duration(i)*time.Hour))
 		}
 	}
-	must(t, s.Create(ctx, Job(abroad, "z", 0)))
+	suitetest.Must(t, s.Create(ctx, Job(abroad, "z", 0)))
 	list, err := s.List(ctx, hub, 10)
-	must(t, err)
-	same(t, "newest first", names(list), []string{"plant/b", "plant/a", "plant/c"})
+	suitetest.Must(t, err)
+	suitetest.Same(t, "newest first", names(list), []string{"plant/b", "plant/a", "plant/c"})
 	list, err = s.List(ctx, hub, 2)
-	must(t, err)
-	same(t, "limit", names(list), []string{"plant/b", "plant/a"})
+	suitetest.Must(t, err)
+	suitetest.Same(t, "limit", names(list), []string{"plant/b", "plant/a"})
 	left, err := s.Unfinished(ctx)
-	must(t, err)
-	same(t, "unfinished", names(left), []string{"depot/z", "plant/b"})
-	same(t, "whole", left[0], Job(abroad, "z", 0))
+	suitetest.Must(t, err)
+	suitetest.Same(t, "unfinished", names(left), []string{"depot/z", "plant/b"})
+	suitetest.Same(t, "whole", left[0], Job(abroad, "z", 0))
 	for _, x := range []struct {
 		before time.Time
 		limit  int
@@ -164,20 +141,20 @@ func testLists(t *testing.T, f Fixture) {
 		}
 	}
 	list, err = s.List(ctx, hub, 10)
-	must(t, err)
-	same(t, "left", names(list), []string{"plant/b"})
+	suitetest.Must(t, err)
+	suitetest.Same(t, "left", names(list), []string{"plant/b"})
 }
 
 func testDeleteHub(t *testing.T, f Fixture) {
 	s, ctx := f.Store, t.Context()
-	must(t, s.Create(ctx, Job(hub, "a", 0)))
-	must(t, s.Create(ctx, Job(abroad, "a", 0)))
+	suitetest.Must(t, s.Create(ctx, Job(hub, "a", 0)))
+	suitetest.Must(t, s.Create(ctx, Job(abroad, "a", 0)))
 	f.DeleteHub(hub)
 	_, err := s.Get(ctx, hub, "a")
-	code(t, err, causeway.JobNotFound)
+	suitetest.Code(t, err, causeway.JobNotFound)
 	left, err := s.Unfinished(ctx)
-	must(t, err)
-	same(t, "left", names(left), []string{"depot/a"})
+	suitetest.Must(t, err)
+	suitetest.Same(t, "left", names(left), []string{"depot/a"})
 }
 
 func testContext(t *testing.T, f Fixture) {
