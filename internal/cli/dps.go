@@ -26,7 +26,7 @@ func NewCmdDPS(st *state.State) *cobra.Command {
 	cmd.AddCommand(
 		newCmdDPSCreate(st, l), newCmdDPSList(st, l), newCmdDPSShow(st, l), newCmdDPSUpdate(st, l), newCmdDPSDelete(st, l),
 		newCmdDPSConnectionString(st, l), newCmdDPSHub(st, l), newCmdDPSPolicy(st, l),
-		newCmdDPSEnrollment(st, l, individualWords), newCmdDPSEnrollment(st, l, groupWords), newCmdDPSRegistration(st, l), newCmdComputeKey(st, l, ""),
+		newCmdDPSEnrollment(st, l, individualWords), newCmdDPSEnrollment(st, l, groupWords), newCmdDPSRegistration(st, l), newCmdComputeKey(st, l, ""), newCmdDPSRegister(st, l),
 		newCmdDPSSimulate(st, l.login), newCmdDPSThrottle(st, l),
 		newCmdDPSCert(st, l), newCmdDPSCredential(st, l),
 	)

@@ -5,12 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/causeway-iot/causeway/client"
+	"github.com/causeway-iot/causeway/internal/app/cloud"
 	"github.com/causeway-iot/causeway/internal/app/config"
 	"github.com/causeway-iot/causeway/internal/app/state"
 )
@@ -57,6 +59,7 @@ func (l *dpsLogin) enrollments(ctx context.Context) (*client.Enrollments, error)
 			config.EnvDPSConnectionString, l.relative(dir))
 	default:
 		t.local = local
+		t.options.Address = hereAddress(local)
 		if text, err = l.ownConnection(ctx); err != nil {
 			return nil, err
 		}
@@ -72,6 +75,16 @@ func (l *dpsLogin) enrollments(ctx context.Context) (*client.Enrollments, error)
 		return nil, &usageError{err: err}
 	}
 	return c, nil
+}
+
+// hereAddress is where a cloud on this machine is reached, whatever its services
+// are called: their names need not lead here yet.
+func hereAddress(local *cloud.Connection) string {
+	u, err := url.Parse(local.AdminURL)
+	if err != nil {
+		return ""
+	}
+	return u.Hostname()
 }
 
 // ownConnection returns the connection string of a policy with all rights of the

@@ -236,6 +236,9 @@ Try in another terminal:
   causeway method invoke %[2]s ping --payload '"hello"'%[1]s
   causeway c2d send %[2]s --body 'hello'%[1]s
 `, data, quickSensor)
+	if conn.DPSGroupKey != "" {
+		fmt.Fprintf(&b, "  causeway dps register press-1%s    # finds its hub by the id scope and the key of its group\n", data)
+	}
 	b.WriteString("\nLive telemetry; Ctrl-C stops:\n")
 	fmt.Fprint(q.st.Stdout, b.String())
 }

@@ -43,6 +43,7 @@ IoT Hub: devices and back ends written for it work unchanged.
   causeway quickstart         a cloud with one hub and a simulated sensor, here and now
   causeway monitor            watch what devices send
   causeway device create d1   register a device
+  causeway dps register d2    a device that finds its hub by itself
   causeway cloud              run a cloud for real, see 'causeway config example'
 
 Commands that talk to a cloud find it by themselves when one was started in
