@@ -106,7 +106,7 @@ func newWorld(t *testing.T) *world {
 func settings(t *testing.T, list ...routing.EndpointSettings) *routing.Settings {
 	t.Helper()
 	s := &routing.Settings{Endpoints: list}
-	if err := s.Validate(endpoint.Kinds(all.Sinks())); err != nil {
+	if err := s.Validate(endpoint.Kinds(all.Sinks()), nil); err != nil {
 		t.Fatal(err)
 	}
 	return s
@@ -265,13 +265,13 @@ func TestBadInput(t *testing.T) {
 				t.Fatal(err)
 			}
 			s := &routing.Settings{Endpoints: []routing.EndpointSettings{e}}
-			if err := s.Validate(endpoint.Kinds(all.Sinks())); causeway.CodeOf(err) != causeway.ArgumentInvalid || !strings.Contains(causeway.MessageOf(err), row.says) {
+			if err := s.Validate(endpoint.Kinds(all.Sinks()), nil); causeway.CodeOf(err) != causeway.ArgumentInvalid || !strings.Contains(causeway.MessageOf(err), row.says) {
 				t.Errorf("error %v, want …%s…", err, row.says)
 			}
 		})
 	}
 	s := &routing.Settings{Endpoints: []routing.EndpointSettings{{Name: "a", Kind: endpoint.EventHub}, {Name: "A", Kind: endpoint.EventHub}}}
-	if err := s.Validate(endpoint.Kinds(all.Sinks())); err == nil {
+	if err := s.Validate(endpoint.Kinds(all.Sinks()), nil); err == nil {
 		t.Error("two names that differ in case only")
 	}
 }
