@@ -1,6 +1,7 @@
 package est_test
 
 import (
+	"crypto/ecdsa"
 	"encoding/base64"
 	"encoding/pem"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/causeway-iot/causeway/internal/cloud/dps"
 	"github.com/causeway-iot/causeway/internal/core/attestation"
+	"github.com/causeway-iot/causeway/internal/core/pki"
 	"github.com/causeway-iot/causeway/internal/wire/sas"
 )
 
@@ -204,4 +206,33 @@ func TestHub(t *testing.T) {
 	if w.want("the hub is away", a, 503, "try again"); a.header.Get("Retry-After") == "" {
 		t.Errorf("headers %v", a.header)
 	}
+}
+
+// TestBootstrap has a device come with the certificate that its maker gave it, get
+// one of the service, and register with that.
+func TestBootstrap(t *testing.T) {
+	w := newWorld(t)
+	w.issues()
+	maker, err := pki.NewCA("maker")
+	ok(t, err)
+	_, err = w.service.PutAuthority(t.Context(), "dps", "maker", maker.Certificate().Raw, true, "")
+	ok(t, err)
+	_, err = w.service.PutEnrollment(t.Context(), "dps", dps.Enrollment{
+		ID: "makers", Group: true, Attestation: dps.Attestation{Kind: dps.X509, PrimaryAuthority: "maker"}, CredentialPolicy: "ops",
+	}, "")
+	ok(t, err)
+	d := newDevice(t, "gateway")
+	made, err := maker.SignClient("gateway", d.key.Public(), time.Hour)
+	ok(t, err)
+	d.chain = [][]byte{made.Raw}
+	w.enroll(d, "/.well-known/est/"+w.instance.IDScope+"/simpleenroll", nil)
+	w.register(d)
+	if got, _, _ := w.hub.Get(t.Context(), "gateway"); got.Thumbprint != thumb(d.chain[0]) || got.Thumbprint == thumb(made.Raw) {
+		t.Errorf("on the hub: %+v", got)
+	}
+	w.enroll(d, "/.well-known/est/simpleenroll", nil)
+	stranger, err := pki.SelfSigned("gateway", time.Hour)
+	ok(t, err)
+	s := &device{id: "gateway", key: stranger.PrivateKey.(*ecdsa.PrivateKey), chain: stranger.Certificate}
+	w.want("a stranger", w.do(s, "POST", "/.well-known/est/simpleenroll", s.csr(t), nil), 401, "Unauthorized")
 }
