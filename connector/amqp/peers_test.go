@@ -15,6 +15,7 @@ import (
 	goamqp "github.com/Azure/go-amqp"
 
 	sink "github.com/causeway-iot/causeway/connector/amqp"
+	"github.com/causeway-iot/causeway/internal/testkit/process"
 	"github.com/causeway-iot/causeway/wire/amqp"
 	"github.com/causeway-iot/causeway/wire/amqp/codec"
 )
@@ -31,7 +32,7 @@ func rabbit(t *testing.T) string {
 		t.Skip("RabbitMQ is not installed")
 	}
 	dir := t.TempDir()
-	port, dist, epmd := freePort(t), freePort(t), freePort(t)
+	port, dist, epmd := strconv.Itoa(process.FreePort(t)), strconv.Itoa(process.FreePort(t)), strconv.Itoa(process.FreePort(t))
 	plugins := filepath.Join(dir, "plugins")
 	if err := os.WriteFile(plugins, []byte("[rabbitmq_amqp1_0]."), 0o600); err != nil {
 		t.Fatal(err)
@@ -80,16 +81,6 @@ func rabbit(t *testing.T) string {
 		case <-t.Context().Done():
 		}
 	}
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
 }
 
 // A queue of RabbitMQ gets messages, in order, and a client of AMQP 1.0 reads

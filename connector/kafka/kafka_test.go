@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,31 +19,14 @@ import (
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/connector/kafka"
 	"github.com/causeway-iot/causeway/plugin"
+	"github.com/causeway-iot/causeway/plugin/plugintest"
 )
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if err := goleak.Find(); err != nil && code == 0 {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func open(t *testing.T, settings map[string]any) plugin.Sink {
 	t.Helper()
-	r := &plugin.Registry{}
-	plugin.AddSink(r, "kafka", "", kafka.New)
-	text, err := json.Marshal(settings)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := r.Open("kafka", text, nil, plugin.Env{Hub: "plant", Endpoint: "out"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.Close() })
-	return s
+	return plugintest.Open(t, kafka.New, settings, nil, plugin.Env{Hub: "plant", Endpoint: "out"})
 }
 
 func batch(first, n int) []causeway.Message {

@@ -3,7 +3,6 @@ package kafka_test
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +11,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/causeway-iot/causeway/internal/testkit/process"
 )
 
 // apache starts an Apache Kafka of its own, of one node, and returns its address.
@@ -26,7 +27,7 @@ func apache(t *testing.T) string {
 		t.Skip("Apache Kafka is not here: run make peers, which needs Java and Maven")
 	}
 	dir := t.TempDir()
-	port, control := freePort(t), freePort(t)
+	port, control := strconv.Itoa(process.FreePort(t)), strconv.Itoa(process.FreePort(t))
 	properties := filepath.Join(dir, "server.properties")
 	text := fmt.Sprintf(`process.roles=broker,controller
 node.id=1
@@ -91,16 +92,6 @@ transaction.state.log.min.isr=1
 			t.Fatalf("Apache Kafka does not answer: %v", err)
 		}
 	}
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
 }
 
 // A topic of Apache Kafka gets messages, those of a device in order.

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -17,16 +16,10 @@ import (
 	sink "github.com/causeway-iot/causeway/connector/mqtt"
 	"github.com/causeway-iot/causeway/internal/wire/mqtt"
 	"github.com/causeway-iot/causeway/plugin"
+	"github.com/causeway-iot/causeway/plugin/plugintest"
 )
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if err := goleak.Find(); err != nil && code == 0 {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // broker is a server that answers as it is told.
 type broker struct {
@@ -114,18 +107,7 @@ func (b *broker) serve(nc net.Conn) {
 
 func open(t *testing.T, settings map[string]any) plugin.Sink {
 	t.Helper()
-	r := &plugin.Registry{}
-	plugin.AddSink(r, "mqtt", "", sink.New)
-	text, err := json.Marshal(settings)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := r.Open("mqtt", text, nil, plugin.Env{Hub: "plant", Endpoint: "out"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.Close() })
-	return s
+	return plugintest.Open(t, sink.New, settings, nil, plugin.Env{Hub: "plant", Endpoint: "out"})
 }
 
 func batch(first, n int) []causeway.Message {

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/causeway-iot/causeway/internal/testkit/process"
 )
 
 // mosquitto starts a broker of its own and returns its port.
@@ -23,12 +25,7 @@ func mosquitto(t *testing.T) string {
 		}
 		t.Skip("Debian's mosquitto is not installed")
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
-	_ = l.Close()
+	port := strconv.Itoa(process.FreePort(t))
 	conf := filepath.Join(t.TempDir(), "mosquitto.conf")
 	if err := os.WriteFile(conf, []byte("listener "+port+" 127.0.0.1\nallow_anonymous true\nmax_inflight_messages 20\nmax_queued_messages 0\n"), 0o600); err != nil {
 		t.Fatal(err)

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
 	"strings"
 	"sync"
@@ -20,16 +19,10 @@ import (
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/connector/storage"
 	"github.com/causeway-iot/causeway/plugin"
+	"github.com/causeway-iot/causeway/plugin/plugintest"
 )
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if err := goleak.Find(); err != nil && code == 0 {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // bucket is a container in memory.
 type bucket struct {
@@ -54,18 +47,12 @@ func (b *bucket) Put(_ context.Context, name, _ string, r io.Reader) error {
 
 func open(t *testing.T, b *bucket, settings string) plugin.Archiver {
 	t.Helper()
-	r := &plugin.Registry{}
-	plugin.AddSink(r, "storage", "", storage.New)
-	s, err := r.Open("storage", json.RawMessage(settings), nil, plugin.Env{Hub: "plant", Container: func(name string) (plugin.Container, error) {
+	return plugintest.Open(t, storage.New, json.RawMessage(settings), nil, plugin.Env{Hub: "plant", Container: func(name string) (plugin.Container, error) {
 		if name != "telemetry" {
 			return nil, errors.New("there is no such container")
 		}
 		return b, nil
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s.(plugin.Archiver)
+	}}).(plugin.Archiver)
 }
 
 var noon = time.Date(2026, 3, 4, 12, 5, 59, 0, time.UTC)

@@ -24,11 +24,12 @@ import (
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/connector/webhook"
 	"github.com/causeway-iot/causeway/plugin"
+	"github.com/causeway-iot/causeway/plugin/plugintest"
 )
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	http.DefaultClient.CloseIdleConnections()
+	http.DefaultClient.CloseIdleConnections() // before goroutines are counted
 	if err := goleak.Find(); err != nil && code == 0 {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
@@ -79,22 +80,11 @@ func (r *receiver) handler(answer http.HandlerFunc) http.Handler {
 
 func open(t *testing.T, settings string, secrets ...string) plugin.Sink {
 	t.Helper()
-	r := &plugin.Registry{}
-	plugin.AddSink(r, "webhook", "", webhook.New)
 	kept := map[string]causeway.Secret{}
 	for i := 0; i < len(secrets); i += 2 {
 		kept[secrets[i]] = causeway.Secret(secrets[i+1])
 	}
-	s, err := r.Open("webhook", json.RawMessage(settings), kept, plugin.Env{Hub: "plant", Host: "plant.example.com", Endpoint: "web"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return s
+	return plugintest.Open(t, webhook.New, json.RawMessage(settings), kept, plugin.Env{Hub: "plant", Host: "plant.example.com", Endpoint: "web"})
 }
 
 func settings(t *testing.T, kv map[string]any) string {

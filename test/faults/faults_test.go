@@ -14,7 +14,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -84,37 +83,6 @@ func rounds(n int) int {
 	return n
 }
 
-// ports are those that tests have. One whose server was just killed is free, and
-// still not another's.
-var ports struct {
-	sync.Mutex
-	taken map[int]bool
-}
-
-// freePort returns a loopback port that is free now, and that no other test has.
-func freePort(t *testing.T) int {
-	t.Helper()
-	ports.Lock()
-	defer ports.Unlock()
-	for {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		port := l.Addr().(*net.TCPAddr).Port
-		if err := l.Close(); err != nil {
-			t.Fatal(err)
-		}
-		if !ports.taken[port] {
-			if ports.taken == nil {
-				ports.taken = map[int]bool{}
-			}
-			ports.taken[port] = true
-			return port
-		}
-	}
-}
-
 // world is a server under test and what a client needs to talk to it.
 type world struct {
 	*process.Server
@@ -142,9 +110,9 @@ func newWorld(t *testing.T, data string, args ...string) *world {
 	w.Server = &process.Server{
 		Binary: binary(t), Data: data, Output: w, Args: args,
 		Env: []string{
-			fmt.Sprintf("CAUSEWAY_LISTEN_HTTPS=127.0.0.1:%d", freePort(t)),
-			fmt.Sprintf("CAUSEWAY_LISTEN_MQTT=127.0.0.1:%d", freePort(t)),
-			fmt.Sprintf("CAUSEWAY_LISTEN_AMQP=127.0.0.1:%d", freePort(t)),
+			fmt.Sprintf("CAUSEWAY_LISTEN_HTTPS=127.0.0.1:%d", process.FreePort(t)),
+			fmt.Sprintf("CAUSEWAY_LISTEN_MQTT=127.0.0.1:%d", process.FreePort(t)),
+			fmt.Sprintf("CAUSEWAY_LISTEN_AMQP=127.0.0.1:%d", process.FreePort(t)),
 		},
 	}
 	t.Cleanup(func() {
