@@ -85,12 +85,11 @@ func (h *handler) issue(r *http.Request, i dps.Instance, renew bool) (answer, er
 // any line ends (RFC 8951 §3.1), and some clients leave the lines of PEM around it
 // or send DER.
 func readRequest(body []byte) ([]byte, error) {
-	body = bytes.TrimSpace(body)
-	switch {
-	case len(body) == 0:
+	if len(body) > 1 && body[0] == 0x30 && body[1] > 0x7F { // a SEQUENCE of 128 bytes or more
+		return body, nil // its last bytes may look like space
+	}
+	if body = bytes.TrimSpace(body); len(body) == 0 {
 		return nil, invalid("the request body is empty, it must be a certificate request (PKCS #10) in base64")
-	case body[0] == 0x30 && (len(body) < 2 || body[1] > 0x7F): // a SEQUENCE of 128 bytes or more
-		return body, nil
 	}
 	if b, _ := pem.Decode(body); b != nil {
 		if !strings.HasSuffix(b.Type, "CERTIFICATE REQUEST") {

@@ -9,6 +9,14 @@ import (
 	"github.com/causeway-iot/causeway"
 )
 
+// TestRequestAsItIs takes DER to its last byte, whatever that looks like.
+func TestRequestAsItIs(t *testing.T) {
+	der := []byte{0x30, 0x82, 0, 3, 1, ' ', '\n'}
+	if got, err := readRequest(der); err != nil || !bytes.Equal(got, der) {
+		t.Errorf("%x, %v", got, err)
+	}
+}
+
 func FuzzRequest(f *testing.F) {
 	f.Add([]byte("MIIB"), "Basic ZDpBQUFB")
 	f.Add([]byte("-----BEGIN CERTIFICATE REQUEST-----\nMIIB\n-----END CERTIFICATE REQUEST-----\n"), "SharedAccessSignature sr=x")
