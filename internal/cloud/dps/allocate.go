@@ -8,39 +8,87 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 )
 
 // choice is the hub that a device goes to.
 type choice struct {
-	link    Link
+	link Link
+	// fickle is whether it might come out differently another time.
+	fickle  bool
 	custom  bool // a webhook chose it
 	payload json.RawMessage
 	twin    InitialTwin // that the webhook gave
 }
 
-// choose decides to which hub a device goes.
-func (s *Service) choose(ctx context.Context, t *tenant, e *Enrollment, r *Registration) (choice, error) {
+// choose decides to which hub a device goes, and says why.
+func (s *Service) choose(ctx context.Context, t *tenant, e *Enrollment, r *Registration, why *Why) (choice, error) {
+	if why.Policy = e.Allocation; why.Policy == "" {
+		why.Policy = t.Allocation
+	}
 	if r.Hub != "" && e.Keep {
 		if l, ok := t.Link(r.Hub); ok {
+			why.Reason = "the enrollment keeps devices on their hub"
 			return choice{link: l}, nil
 		}
 	}
 	links := t.candidates(e)
-	policy := e.Allocation
-	if policy == "" {
-		policy = t.Allocation
-	}
 	if len(links) == 0 {
+		why.Reason = "no linked hub takes it"
 		return choice{}, &failure{code: FailedNoHub, msg: "no hub is linked to the provisioning service that takes the device"}
 	}
-	switch policy {
-	case Custom:
-		return s.custom(ctx, t, e, r, links)
-	case Static:
-		return choice{link: links[0]}, nil
-	default:
-		return choice{link: hashed(links, r.ID)}, nil
+	if why.Policy == GeoLatency {
+		why.Region = t.Geo.region(r.Pending.Remote)
 	}
+	usable := s.weigh(t, links, r, why)
+	switch why.Policy {
+	case Custom:
+		return s.custom(ctx, t, e, r, links, why)
+	case Static:
+		why.Reason = "the first hub of the list"
+		return choice{link: links[0]}, nil
+	}
+	if r.Pending.Chosen != "" {
+		if l, ok := t.Link(r.Pending.Chosen); ok {
+			why.Reason = "it was chosen before an interruption"
+			return choice{link: l}, nil
+		}
+		r.Pending.Chosen = "" // unlinked meanwhile
+	}
+	c := choice{fickle: len(usable) < len(links)}
+	why.Reason = "by the hash of the registration id and the weights of hubs"
+	if why.Policy == GeoLatency && why.Region != "" {
+		c.fickle = true
+		usable = t.Geo.nearest(usable, why.Region)
+		why.Reason = "the lowest latency from the region of the device"
+		if len(usable) > 1 {
+			why.Reason += ", then by the hash of the registration id"
+		}
+	}
+	c.link = hashed(usable, r.ID)
+	s.health.chosen(c.link.Host, time.Now())
+	return c, nil
+}
+
+// weigh returns the hubs that a device may go to now: those that are healthy, or
+// all of them when none is. A device that has a hub already is not driven from it
+// by that hub's trouble: it could not take its twin along.
+func (s *Service) weigh(t *tenant, links []Link, r *Registration, why *Why) (usable []Link) {
+	now := time.Now()
+	for _, l := range links {
+		c := Candidate{Host: l.Host, Weight: max(1, l.Weight), Region: l.Region, Latency: -1}
+		if d := t.Geo.latency(why.Region, l.Region); d != far {
+			c.Latency = d
+		}
+		if c.Unhealthy = !s.HubHealth(l.Host).Healthy; r.Hub != "" || s.health.usable(l.Host, now) {
+			usable = append(usable, l)
+		}
+		why.Candidates = append(why.Candidates, c)
+	}
+	if len(usable) == 0 {
+		return links
+	}
+	return usable
 }
 
 // candidates returns the hubs that an enrollment chooses from: those it names, in

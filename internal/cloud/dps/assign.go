@@ -18,6 +18,8 @@ type failure struct {
 	code int
 	msg  string
 	err  error // for the log
+	// silent is whether a hub did not answer, so that what it did is not known.
+	silent bool
 }
 
 func (f *failure) Error() string {
@@ -60,7 +62,7 @@ func (s *Service) finish(ctx context.Context, j job) {
 	}
 	match, was := r.ETag, r.Hub
 	timed, cancel := context.WithTimeout(ctx, AssignTimeout)
-	err = s.allocateAndPlace(timed, j.service, &r, &match)
+	why, err := s.allocateAndPlace(timed, j.service, &r, &match)
 	cancel()
 	if ctx.Err() != nil {
 		return
@@ -75,10 +77,12 @@ func (s *Service) finish(ctx context.Context, j job) {
 	if err != nil {
 		s.log.Warn("registration failed", append(which, "error", err)...)
 	}
-	began := r.Pending.Began
+	pending := r.Pending
 	r.TPMKey, r.Issued, r.Pending = r.Pending.TPMKey, r.Pending.Issued, nil
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 10*time.Second) {
-		err := s.putRegistration(ctx, j.service, &r, match)
+		d := decision(&r, pending, time.Now().UTC())
+		d.From, d.Why = was, why
+		err := s.putRegistration(ctx, j.service, &r, match, d)
 		if err == nil {
 			break
 		}
@@ -93,35 +97,63 @@ func (s *Service) finish(ctx context.Context, j job) {
 			return
 		}
 	}
-	s.metrics.ended(j.service, &r, began)
+	s.metrics.ended(j.service, &r, pending.Began)
 	s.log.Info("registration ended", append(which, "status", string(r.Status), "hub", r.Hub, "was", was, "substatus", string(r.Substatus), "code", r.Code)...)
 }
 
 // allocateAndPlace chooses a hub and puts the device there. What it decides is in
-// r; match is r's etag in the store, which it may move on.
-func (s *Service) allocateAndPlace(ctx context.Context, service string, r *Registration, match *string) error {
+// r, and why in what it returns; match is r's etag in the store, which it may move
+// on.
+func (s *Service) allocateAndPlace(ctx context.Context, service string, r *Registration, match *string) (why Why, err error) {
 	t := s.current.Load().byName[service]
 	if t == nil {
-		return noService(service)
+		return why, noService(service)
 	}
 	e, err := s.admittedBy(ctx, t, r)
 	if err != nil {
-		return err
+		return why, err
 	}
-	c, err := s.choose(ctx, t, e, r)
+	c, err := s.choose(ctx, t, e, r, &why)
 	if err != nil {
-		return err
+		return why, err
 	}
-	if c.custom && r.Pending.Chosen == "" {
-		// Asked again after a crash, the webhook might choose another hub, and the
-		// device would be on both.
-		r.Pending.Chosen, r.Payload, r.Twin = c.link.Host, c.payload, c.twin
+	if c.fickle && r.Pending.Chosen == "" {
+		// After a crash another hub might be chosen, and the device would be on both.
+		r.Pending.Chosen = c.link.Host
+		if c.custom {
+			r.Payload, r.Twin = c.payload, c.twin
+		}
 		if err := s.putRegistration(ctx, service, r, *match); err != nil {
-			return err
+			return why, err
 		}
 		*match = r.ETag
 	}
-	return s.place(ctx, t, e, r, c)
+	if err := s.place(ctx, t, e, r, c); err != nil {
+		return why, err
+	}
+	s.resolve(ctx, t, r)
+	return why, nil
+}
+
+// resolve takes a device from the hub that may have it too, because it did not
+// answer before. While that hub does not answer, the doubt stays.
+func (s *Service) resolve(ctx context.Context, t *tenant, r *Registration) {
+	if r.Doubt == "" {
+		return
+	}
+	if r.Doubt != r.Hub {
+		from, err := s.oldTarget(t, r.Doubt)
+		if err == nil {
+			timed, cancel := context.WithTimeout(ctx, HubTimeout)
+			err = from.Delete(timed, r.DeviceID)
+			cancel()
+		}
+		if err != nil {
+			s.log.Warn("a hub may have a device that is on another; it is asked again when the device registers", "service", t.Name, "registration", r.ID, "hub", r.Doubt, "error", err)
+			return
+		}
+	}
+	r.Doubt = ""
 }
 
 // admittedBy returns the enrollment that r came by.
@@ -163,6 +195,7 @@ func (s *Service) place(ctx context.Context, t *tenant, e *Enrollment, r *Regist
 	moved := r.Hub != "" && (r.Hub != c.link.Host || r.DeviceID != d.ID)
 	if !moved {
 		if err := s.retry(ctx, c.link.Host, func() error { return to.Put(ctx, d, false) }); err != nil {
+			r.doubt(c.link.Host, err)
 			return err
 		}
 		if r.Substatus == "" {
@@ -200,6 +233,7 @@ func (s *Service) move(ctx context.Context, t *tenant, e *Enrollment, r *Registr
 		substatus = BackToInitial
 	}
 	if err := s.retry(ctx, c.link.Host, func() error { return to.Put(ctx, d, there) }); err != nil {
+		r.doubt(c.link.Host, err)
 		return err
 	}
 	if there {
@@ -209,6 +243,13 @@ func (s *Service) move(ctx context.Context, t *tenant, e *Enrollment, r *Registr
 	}
 	r.Hub, r.DeviceID, r.Substatus = c.link.Host, d.ID, substatus
 	return nil
+}
+
+// doubt notes a hub that did not answer when the device was put there.
+func (r *Registration) doubt(host string, err error) {
+	if f, ok := errors.AsType[*failure](err); ok && f.silent && host != r.Hub {
+		r.Doubt = host
+	}
 }
 
 func (s *Service) oldTarget(t *tenant, host string) (Target, error) {
@@ -223,6 +264,9 @@ func (s *Service) oldTarget(t *tenant, host string) (Target, error) {
 func (s *Service) retry(ctx context.Context, host string, call func() error) error {
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
 		err := call()
+		if !errors.Is(ctx.Err(), context.Canceled) { // it is not the hub that stops
+			s.health.note(host, err, time.Now())
+		}
 		if err == nil {
 			return nil
 		}
@@ -233,7 +277,7 @@ func (s *Service) retry(ctx context.Context, host string, call func() error) err
 			}
 		}
 		if !sleep(ctx, pause) {
-			return &failure{code: FailedHub, msg: "the hub " + host + " did not answer in time", err: err}
+			return &failure{code: FailedHub, msg: "the hub " + host + " did not answer in time", err: err, silent: true}
 		}
 	}
 }

@@ -20,10 +20,11 @@ type Caller interface {
 }
 
 // custom has a webhook choose the hub.
-func (s *Service) custom(ctx context.Context, t *tenant, e *Enrollment, r *Registration, links []Link) (choice, error) {
+func (s *Service) custom(ctx context.Context, t *tenant, e *Enrollment, r *Registration, links []Link, why *Why) (choice, error) {
 	if r.Pending.Chosen != "" {
 		if l, ok := t.Link(r.Pending.Chosen); ok {
-			return choice{link: l, custom: true, payload: r.Payload, twin: r.Twin}, nil
+			why.Reason = "a webhook chose it before an interruption"
+			return choice{link: l, fickle: true, custom: true, payload: r.Payload, twin: r.Twin}, nil
 		}
 		r.Pending.Chosen = "" // unlinked meanwhile
 	}
@@ -37,6 +38,7 @@ func (s *Service) custom(ctx context.Context, t *tenant, e *Enrollment, r *Regis
 	began := time.Now()
 	status, answer, err := s.caller.Post(ctx, e.Webhook.URL, body, MaxPayload+MaxTwin+MaxURL)
 	s.metrics.asked(t.Name, time.Since(began), err)
+	why.Webhook, why.Reason = status, "a webhook chose"
 	if err != nil {
 		return choice{}, &failure{code: FailedAllocation, msg: "Custom allocation failed: the webhook cannot be called", err: err}
 	}
@@ -129,6 +131,6 @@ func readAnswer(b []byte, links []Link) (c choice, err error) {
 			return c, fmt.Errorf("the initialTwin of the webhook is not valid: %w", err)
 		}
 	}
-	c.custom = true
+	c.custom, c.fickle = true, true
 	return c, nil
 }

@@ -128,7 +128,10 @@ type Registration struct {
 	Hub       string // host name; also while it is assigned anew
 	DeviceID  string
 	FirstHub  string // that it was assigned to first
-	Code      int    // why it failed
+	// Doubt is the host name of a hub that did not answer when the device was put
+	// there, and so may have it.
+	Doubt     string
+	Code      int // why it failed
 	Message   string
 	Payload   json.RawMessage // of a custom allocation
 	Operation string          // the last one
@@ -156,5 +159,9 @@ type Pending struct {
 	// hub, which is in Keys.
 	TPMKey []byte
 	Began  time.Time
-	Chosen string // host name of the hub that a webhook chose, or ""
+	// Chosen is the host name of the hub that was chosen, if that would not come
+	// out the same again: by a webhook, by latency, or because another was unhealthy.
+	Chosen string
+	// Where it came from.
+	Transport, Remote, Client string
 }

@@ -70,6 +70,7 @@ type Instance struct {
 	Issuers     []Issuer           // of certificates for devices, the newest last
 	Credentials []CredentialPolicy // that say which are issued
 	Throttle    Throttle
+	Geo         Geo
 	Created     time.Time
 }
 

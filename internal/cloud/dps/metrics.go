@@ -17,6 +17,8 @@ type Metrics struct {
 	latency       prometheus.Histogram
 	webhook       *prometheus.HistogramVec
 	waiting       prometheus.GaugeFunc
+	hubs          *prometheus.GaugeVec
+	audit         *prometheus.CounterVec
 }
 
 // NewMetrics makes the metrics, and registers them unless reg is nil.
@@ -37,9 +39,11 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Name: "causeway_dps_webhook_seconds", Help: "Answers of the webhooks of custom allocations, by result: ok, failed.",
 			Buckets: []float64{.005, .02, .05, .1, .2, .5, 1, 2, 5, 10},
 		}, []string{"service", "result"}),
+		hubs:  prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "causeway_dps_hub_healthy", Help: "Whether a linked hub that was used takes devices: 1, or 0 after failures."}, []string{"hub"}),
+		audit: counter("audit_skipped_total", "Refused devices that were not put on record because there were too many.", "service"),
 	}
 	if reg != nil {
-		reg.MustRegister(m.registrations, m.refused, m.throttles, m.assigned, m.latency, m.webhook)
+		reg.MustRegister(m.registrations, m.refused, m.throttles, m.assigned, m.latency, m.webhook, m.hubs, m.audit)
 	}
 	return m
 }
@@ -77,4 +81,13 @@ func (m *Metrics) asked(service string, took time.Duration, err error) {
 		result = "failed"
 	}
 	m.webhook.WithLabelValues(service, result).Observe(took.Seconds())
+}
+
+// hub notes whether a linked hub takes devices.
+func (m *Metrics) hub(host string, healthy bool) {
+	v := 0.0
+	if healthy {
+		v = 1
+	}
+	m.hubs.WithLabelValues(host).Set(v)
 }

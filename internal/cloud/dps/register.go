@@ -29,7 +29,7 @@ func (s *Service) Register(ctx context.Context, r causeway.Registration) (causew
 	now := time.Now().UTC()
 	p, err := s.prove(ctx, t, &r, now)
 	if err != nil {
-		s.metrics.refuse(t.Name, err)
+		s.noteRefused(t, &r, err, now)
 		return causeway.Operation{}, err
 	}
 	// After the proof: nobody uses up the limit in the name of others.
@@ -82,7 +82,11 @@ func (s *Service) Register(ctx context.Context, r causeway.Registration) (causew
 	if p.blocked {
 		reg.Status, reg.Pending, reg.Message = Disabled, nil, "the enrollment is disabled"
 	}
-	if err = s.putRegistration(ctx, t.Name, &reg, match); err != nil {
+	var decided []Decision
+	if p.blocked {
+		decided = append(decided, decision(&reg, pending, now))
+	}
+	if err = s.putRegistration(ctx, t.Name, &reg, match, decided...); err != nil {
 		return causeway.Operation{}, err
 	}
 	s.nonces.use(t.Name+"/"+fold(r.ID), p.nonce)
@@ -103,7 +107,7 @@ func (s *Service) Register(ctx context.Context, r causeway.Registration) (causew
 func (s *Service) proveAgain(ctx context.Context, t *tenant, r *causeway.Registration) error {
 	now := time.Now()
 	if _, err := s.prove(ctx, t, r, now); err != nil {
-		s.metrics.refuse(t.Name, err)
+		s.noteRefused(t, r, err, now)
 		return err
 	}
 	return s.enter(t, LimitPolls, fold(r.ID), now)
@@ -163,7 +167,10 @@ func (r *Registration) operation() causeway.Operation {
 
 // pending notes what an operation needs of what a device gave.
 func (s *Service) pending(p *proof, r *causeway.Registration, now time.Time) (*Pending, error) {
-	n := &Pending{Payload: r.Payload, Keys: p.keys, Began: now}
+	n := &Pending{
+		Payload: r.Payload, Keys: p.keys, Began: now,
+		Transport: string(r.Credential.Transport), Remote: clip(r.Credential.RemoteAddr), Client: clip(r.Credential.ClientType),
+	}
 	if p.leaf != nil {
 		sum := sha256.Sum256(p.leaf.Raw)
 		n.Thumbprint, n.Certificate = hex.EncodeToString(sum[:]), p.leaf.Raw
@@ -183,14 +190,14 @@ func (s *Service) pending(p *proof, r *causeway.Registration, now time.Time) (*P
 	return n, nil
 }
 
-// putRegistration stores a registration with a new etag.
-func (s *Service) putRegistration(ctx context.Context, service string, r *Registration, match string) error {
+// putRegistration stores a registration with a new etag, and decisions about it.
+func (s *Service) putRegistration(ctx context.Context, service string, r *Registration, match string, d ...Decision) error {
 	r.ETag, r.Updated = newETag(), time.Now().UTC()
 	sealed, err := s.sealRegistration(service, *r)
 	if err != nil {
 		return err
 	}
-	if err := s.store.PutRegistration(ctx, service, sealed, match); err != nil {
+	if err := s.store.PutRegistration(ctx, service, sealed, match, d...); err != nil {
 		return fmt.Errorf("store registration %s: %w", r.ID, err)
 	}
 	return nil

@@ -31,7 +31,7 @@ func (s *Service) Enroll(ctx context.Context, r causeway.Registration, renew boo
 	p, err := s.prove(ctx, t, &r, now)
 	switch {
 	case err != nil:
-		s.metrics.refuse(t.Name, err)
+		s.noteRefused(t, &r, err, now)
 		return nil, err
 	case renew && !p.issued:
 		return nil, unauthorized(fmt.Errorf("%s: %w", r.ID, errNotRenewable))

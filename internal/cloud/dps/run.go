@@ -152,6 +152,9 @@ func (s *Service) Run(ctx context.Context) error {
 			return fmt.Errorf("resume registrations of %s: %w", i.Name, err)
 		}
 	}
+	var recording sync.WaitGroup
+	recording.Go(func() { s.record(ctx) })
+	defer recording.Wait()
 	s.watch(ctx)
 	return nil
 }

@@ -54,6 +54,10 @@ type Service struct {
 	queue       queue
 	claims      claims
 	throttles   throttles
+	health      health
+	refusals    chan refusal // to be put on record
+	skipping    sync.Mutex
+	skipped     map[string]int // refusals that are not on record, by service
 	metrics     *Metrics
 }
 
@@ -92,8 +96,9 @@ func New(ctx context.Context, o Options) (*Service, error) {
 	}
 	s := &Service{
 		store: o.Store, sealer: o.Sealer, targets: o.Targets, caller: o.Caller, log: o.Log, decoy: newDecoy(),
-		metrics: NewMetrics(o.Metrics),
+		metrics: NewMetrics(o.Metrics), refusals: make(chan refusal, maxRefusals), skipped: map[string]int{},
 	}
+	s.health.noted = s.metrics.hub
 	s.metrics.watch(o.Metrics, s.queue.length)
 	s.nonces.init()
 	if err := s.reload(ctx); err != nil {
@@ -245,6 +250,7 @@ func (s *Service) Change(ctx context.Context, name string, change func(*Instance
 	i.Hosts, i.Policies = slices.Clone(i.Hosts), slices.Clone(i.Policies)
 	i.Links, i.Authorities = slices.Clone(i.Links), slices.Clone(i.Authorities)
 	i.Throttle.Limits = maps.Clone(i.Throttle.Limits)
+	i.Geo.Networks, i.Geo.Latencies = slices.Clone(i.Geo.Networks), slices.Clone(i.Geo.Latencies)
 	i.Issuers, i.Credentials = slices.Clone(i.Issuers), slices.Clone(i.Credentials)
 	if err := change(&i); err != nil {
 		return Instance{}, err
@@ -299,6 +305,9 @@ func (i *Instance) check(now *snapshot) error {
 		return invalid("allocationPolicy %q is none of hashed, geoLatency and static", clip(string(i.Allocation)))
 	}
 	if err := i.checkThrottle(); err != nil {
+		return err
+	}
+	if err := i.Geo.check(); err != nil {
 		return err
 	}
 	if err := i.checkHosts(now); err != nil {

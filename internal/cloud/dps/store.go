@@ -14,6 +14,7 @@ import "context"
 // be the stored one; "" is for a record that must not exist, "*" for any or none.
 type Store interface {
 	CertificateStore
+	DecisionStore
 
 	// Instances returns all services in the order of their names.
 	Instances(ctx context.Context) ([]Instance, error)
@@ -41,7 +42,8 @@ type Store interface {
 	Registration(ctx context.Context, service, id string) (Registration, error)
 	// PutRegistration creates or replaces a registration if its etag is match.
 	// Codes as PutEnrollment.
-	PutRegistration(ctx context.Context, service string, r Registration, match string) error
+	// Decisions are put on record together with it.
+	PutRegistration(ctx context.Context, service string, r Registration, match string, d ...Decision) error
 	// DeleteRegistration forgets a registration if its etag is match. Codes:
 	// CodeNotFound, CodePrecondition.
 	DeleteRegistration(ctx context.Context, service, id, match string) error

@@ -21,11 +21,13 @@ const (
 	LimitOperations                 // of back ends, a minute
 	LimitPolls                      // questions of one device, in ten seconds
 	NumLimits
+
+	limitRefusals = NumLimits // refused devices on record, a minute
 )
 
 var limitNames = [NumLimits]string{"registrations", "operations", "polls"}
 
-var limitTimes = [NumLimits]time.Duration{time.Minute, time.Minute, 10 * time.Second}
+var limitTimes = [NumLimits + 1]time.Duration{time.Minute, time.Minute, 10 * time.Second, time.Minute}
 
 // String returns the name of the limit in settings.
 func (l Limit) String() string {

@@ -254,8 +254,10 @@ func object(name string, doc []byte, most int) error {
 }
 
 // clip shortens text of a client that is repeated in a message.
-func clip(s string) string {
-	const most = 100
+func clip(s string) string { return clipTo(s, 100) }
+
+// clipTo shortens a text to about so many bytes.
+func clipTo(s string, most int) string {
 	if len(s) > most {
 		s = strings.ToValidUTF8(s[:most], "") + "…"
 	}

@@ -44,7 +44,7 @@ func (s dpsStore) PutInstance(ctx context.Context, i dps.Instance) error {
 // DeleteInstance implements [dps.Store].
 func (s dpsStore) DeleteInstance(ctx context.Context, name string) error {
 	return exec(ctx, s.db, "DeleteInstance", 0, func(c *conn) error {
-		for _, table := range []string{"dps_enrollments", "dps_registrations", "dps_counts", "dps_revocations", "dps_issued"} {
+		for _, table := range []string{"dps_enrollments", "dps_registrations", "dps_counts", "dps_revocations", "dps_issued", "dps_decisions"} {
 			if _, err := c.exec("DELETE FROM "+table+" WHERE service = ?", name); err != nil {
 				return err
 			}
@@ -186,8 +186,12 @@ func registrations(c *conn, where string, args ...any) (list []dps.Registration,
 }
 
 // PutRegistration implements [dps.Store].
-func (s dpsStore) PutRegistration(ctx context.Context, service string, r dps.Registration, match string) error {
-	return exec(ctx, s.db, "PutRegistration", len(r.Payload)+len(r.Twin.Tags)+len(r.Twin.Desired), func(c *conn) error {
+func (s dpsStore) PutRegistration(ctx context.Context, service string, r dps.Registration, match string, d ...dps.Decision) error {
+	decisions, size, err := decisionRows(service, d)
+	if err != nil {
+		return err
+	}
+	return exec(ctx, s.db, "PutRegistration", size+len(r.Payload)+len(r.Twin.Tags)+len(r.Twin.Desired), func(c *conn) error {
 		id, etag := strings.ToLower(r.ID), ""
 		err := c.query("SELECT etag, document ->> '$.id' FROM dps_registrations WHERE service = ? AND id = ?", func(row row) error {
 			etag, r.ID = row.text(0), row.text(1)
@@ -206,7 +210,10 @@ func (s dpsStore) PutRegistration(ctx context.Context, service string, r dps.Reg
 		_, err = c.exec(`INSERT INTO dps_registrations (service, id, groupid, assigning, etag, document) VALUES (?, ?, ?, ?, ?, ?)
 			ON CONFLICT (service, id) DO UPDATE SET groupid = excluded.groupid, assigning = excluded.assigning, etag = excluded.etag, document = excluded.document`,
 			service, id, strings.ToLower(r.Group), flag(r.Status == dps.Assigning), r.ETag, string(text))
-		return err
+		if err != nil {
+			return err
+		}
+		return insertDecisions(c, decisions)
 	})
 }
 

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/causeway-iot/causeway"
@@ -25,7 +26,18 @@ type (
 		Issuers     []dpsIssuerDocument     `json:"issuers,omitempty"`
 		Credentials []dpsCredentialDocument `json:"credentialPolicies,omitempty"`
 		Throttle    *dpsThrottleDocument    `json:"throttle,omitempty"`
+		Networks    []dpsNetworkDocument    `json:"networks,omitempty"`
+		Latencies   []dpsLatencyDocument    `json:"latencies,omitempty"`
 		Created     time.Time               `json:"created"`
+	}
+	dpsNetworkDocument struct {
+		Prefix netip.Prefix `json:"prefix"`
+		Region string       `json:"region"`
+	}
+	dpsLatencyDocument struct {
+		From   string `json:"from"`
+		To     string `json:"to"`
+		Millis int    `json:"millis"`
 	}
 	dpsThrottleDocument struct {
 		Preset string         `json:"preset,omitempty"`
@@ -116,6 +128,7 @@ type (
 		Hub       string              `json:"hub,omitempty"`
 		DeviceID  string              `json:"deviceId,omitempty"`
 		FirstHub  string              `json:"firstHub,omitempty"`
+		Doubt     string              `json:"doubt,omitempty"`
 		Code      int                 `json:"code,omitempty"`
 		Message   string              `json:"message,omitempty"`
 		Payload   string              `json:"payload,omitempty"`
@@ -137,6 +150,9 @@ type (
 		TPMKey      []byte          `json:"tpmKey,omitempty"`
 		Began       time.Time       `json:"began"`
 		Chosen      string          `json:"chosen,omitempty"`
+		Transport   string          `json:"transport,omitempty"`
+		Remote      string          `json:"remote,omitempty"`
+		Client      string          `json:"client,omitempty"`
 	}
 )
 
@@ -166,6 +182,12 @@ func rawText(s string) json.RawMessage {
 
 func writeInstance(i *dps.Instance) ([]byte, error) {
 	d := dpsServiceDocument{IDScope: i.IDScope, Hosts: i.Hosts, Allocation: i.Allocation, Created: i.Created}
+	for _, n := range i.Geo.Networks {
+		d.Networks = append(d.Networks, dpsNetworkDocument(n))
+	}
+	for _, l := range i.Geo.Latencies {
+		d.Latencies = append(d.Latencies, dpsLatencyDocument(l))
+	}
 	if t := i.Throttle; t.Preset != "" || len(t.Limits) > 0 {
 		d.Throttle = &dpsThrottleDocument{t.Preset, t.Limits}
 	}
@@ -195,6 +217,12 @@ func readInstance(name string, text []byte) (dps.Instance, error) {
 		return dps.Instance{}, fmt.Errorf("provisioning service %s: %w", name, err)
 	}
 	i := dps.Instance{Name: name, IDScope: d.IDScope, Hosts: d.Hosts, Allocation: d.Allocation, Created: d.Created}
+	for _, n := range d.Networks {
+		i.Geo.Networks = append(i.Geo.Networks, dps.Network(n))
+	}
+	for _, l := range d.Latencies {
+		i.Geo.Latencies = append(i.Geo.Latencies, dps.Latency(l))
+	}
 	if d.Throttle != nil {
 		i.Throttle = dps.Throttle{Preset: d.Throttle.Preset, Limits: d.Throttle.Limits}
 	}
@@ -248,14 +276,14 @@ func readEnrollment(grouped bool, etag string, text []byte) (dps.Enrollment, err
 
 func writeRegistration(r *dps.Registration) ([]byte, error) {
 	d := dpsRegistrationDocument{
-		ID: r.ID, Group: r.Group, Kind: r.Kind, Status: r.Status, Substatus: r.Substatus, Hub: r.Hub, DeviceID: r.DeviceID, FirstHub: r.FirstHub,
+		ID: r.ID, Group: r.Group, Kind: r.Kind, Status: r.Status, Substatus: r.Substatus, Hub: r.Hub, DeviceID: r.DeviceID, FirstHub: r.FirstHub, Doubt: r.Doubt,
 		Code: r.Code, Message: r.Message, Payload: string(r.Payload), Operation: r.Operation, TPMKey: r.TPMKey, Issued: r.Issued, Twin: dpsTwinOf(r.Twin),
 		Created: r.Created, Updated: r.Updated,
 	}
 	if p := r.Pending; p != nil {
 		d.Pending = &dpsPendingDocument{
 			Payload: string(p.Payload), Thumbprint: p.Thumbprint, Certificate: p.Certificate, Keys: dpsKeysOf(p.Keys), TPMKey: p.TPMKey,
-			Began: p.Began, Chosen: p.Chosen, Second: p.SecondThumbprint, Issued: p.Issued,
+			Began: p.Began, Chosen: p.Chosen, Transport: p.Transport, Remote: p.Remote, Client: p.Client, Second: p.SecondThumbprint, Issued: p.Issued,
 		}
 	}
 	return json.Marshal(d)
@@ -267,14 +295,14 @@ func readRegistration(etag string, text []byte) (dps.Registration, error) {
 		return dps.Registration{}, fmt.Errorf("document of a registration: %w", err)
 	}
 	r := dps.Registration{
-		ID: d.ID, Group: d.Group, Kind: d.Kind, Status: d.Status, Substatus: d.Substatus, Hub: d.Hub, DeviceID: d.DeviceID, FirstHub: d.FirstHub,
+		ID: d.ID, Group: d.Group, Kind: d.Kind, Status: d.Status, Substatus: d.Substatus, Hub: d.Hub, DeviceID: d.DeviceID, FirstHub: d.FirstHub, Doubt: d.Doubt,
 		Code: d.Code, Message: d.Message, Payload: rawText(d.Payload), Operation: d.Operation, TPMKey: d.TPMKey, Issued: d.Issued, Twin: d.Twin.twin(),
 		ETag: etag, Created: d.Created, Updated: d.Updated,
 	}
 	if p := d.Pending; p != nil {
 		r.Pending = &dps.Pending{
 			Payload: rawText(p.Payload), Thumbprint: p.Thumbprint, Certificate: p.Certificate, Keys: p.Keys.keys(), TPMKey: p.TPMKey,
-			Began: p.Began, Chosen: p.Chosen, SecondThumbprint: p.Second, Issued: p.Issued,
+			Began: p.Began, Chosen: p.Chosen, Transport: p.Transport, Remote: p.Remote, Client: p.Client, SecondThumbprint: p.Second, Issued: p.Issued,
 		}
 	}
 	return r, nil

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -24,7 +25,7 @@ func Run(t *testing.T, open func(t *testing.T, dir string) dps.Store) {
 	for name, f := range map[string]func(*testing.T, func(*testing.T) dps.Store){
 		"Instances": instances, "Enrollments": enrollments, "Etags": etags, "Spelling": spelling,
 		"Registrations": registrations, "Apart": apart, "Contended": contended, "Pages": pages,
-		"Revocations": revocations, "Issued": issuedCertificates, "Users": users,
+		"Revocations": revocations, "Issued": issuedCertificates, "Users": users, "Decisions": decisions,
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -41,6 +42,7 @@ func instance(name string) dps.Instance {
 		Authorities: []dps.Authority{{Name: "ca", DER: []byte{0, 1, 2}, Verified: true, Code: "code", ETag: "e", Created: stamp(1), Updated: stamp(2), List: dps.RevocationList{Issued: stamp(3), Next: stamp(4), Entries: 5}}},
 		Issuers:     []dps.Issuer{{Chain: [][]byte{{1}, {2, 0}}, Key: "sealed-k", RootKey: "sealed-r", Created: stamp(5)}},
 		Credentials: []dps.CredentialPolicy{{Name: "p", Lifetime: 3 * time.Hour, RenewBefore: time.Hour, KeyTypes: []string{"ec-p256"}, ETag: "e", Created: stamp(6), Updated: stamp(7)}},
+		Geo:         dps.Geo{Networks: []dps.Network{{Prefix: netip.MustParsePrefix("10.0.0.0/8"), Region: "eu"}}, Latencies: []dps.Latency{{From: "eu", To: "us", Millis: 80}}},
 		Throttle:    dps.Throttle{Preset: "standard-s1", Limits: map[string]int{"polls": 7}},
 		Created:     stamp(0),
 	}
@@ -67,12 +69,12 @@ func Enrollment(id string, group bool) dps.Enrollment {
 
 func registration(id, group string) dps.Registration {
 	return dps.Registration{
-		ID: id, Group: group, Kind: dps.TPM, Status: dps.Assigning, Substatus: dps.DataReset, Hub: "h1", DeviceID: "d", FirstHub: "h0",
+		ID: id, Group: group, Kind: dps.TPM, Status: dps.Assigning, Substatus: dps.DataReset, Hub: "h1", DeviceID: "d", FirstHub: "h0", Doubt: "h9",
 		Code: 400207, Message: "why", Payload: json.RawMessage(`{"p":null}`), Operation: "5.x", TPMKey: []byte{9, 0}, Issued: [][]byte{{5}, {6, 0}},
 		Twin: dps.InitialTwin{Tags: json.RawMessage(`{}`)},
 		Pending: &dps.Pending{
 			Payload: json.RawMessage(`[1]`), Thumbprint: "ab", SecondThumbprint: "cd", Issued: [][]byte{{7}}, Certificate: []byte{7}, Keys: attestation.Keys{Primary: "sealed", Secondary: "sealed 2"},
-			TPMKey: []byte{8}, Began: stamp(3), Chosen: "h2",
+			TPMKey: []byte{8}, Began: stamp(3), Chosen: "h2", Transport: "mqtt", Remote: "r", Client: "c",
 		},
 		ETag: "1", Created: stamp(1), Updated: stamp(2),
 	}
@@ -80,7 +82,7 @@ func registration(id, group string) dps.Registration {
 
 func same(t *testing.T, what string, got, want any) {
 	t.Helper()
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
 		t.Errorf("%s (-want +got):\n%s", what, diff)
 	}
 }

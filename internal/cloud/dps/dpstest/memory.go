@@ -19,6 +19,7 @@ func NewMemory() *Memory { return &Memory{services: map[string]*kept{}} }
 type Memory struct {
 	mu       sync.Mutex
 	services map[string]*kept
+	decided  int64 // position of the last decision
 }
 
 // kept is one service with all it has, by ids in lower case.
@@ -28,6 +29,7 @@ type kept struct {
 	registrations map[string]dps.Registration
 	revocations   map[string]dps.Revocation
 	issued        map[string]dps.Issued
+	decisions     []dps.Decision
 }
 
 var _ dps.Store = (*Memory)(nil)
@@ -190,7 +192,7 @@ func (m *Memory) Registration(_ context.Context, service, id string) (dps.Regist
 }
 
 // PutRegistration implements [dps.Store].
-func (m *Memory) PutRegistration(_ context.Context, service string, r dps.Registration, match string) error {
+func (m *Memory) PutRegistration(_ context.Context, service string, r dps.Registration, match string, d ...dps.Decision) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	all, id := m.service(service).registrations, strings.ToLower(r.ID)
@@ -202,6 +204,7 @@ func (m *Memory) PutRegistration(_ context.Context, service string, r dps.Regist
 		r.ID = old.ID
 	}
 	all[id] = r
+	m.decide(service, d)
 	return nil
 }
 
