@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"time"
 )
 
 // ProvisioningService is a provisioning service of a cloud.
@@ -25,6 +26,10 @@ type LinkedHub struct {
 	Weight   int    `json:"weight"`        // share in hashed allocations, 1 to 1000
 	Region   string `json:"region,omitempty"`
 	Excluded bool   `json:"excluded,omitempty"` // only enrollments that name it get it
+	// Health is how it fared when devices were put there: unknown, healthy, unhealthy.
+	Health    string    `json:"health,omitempty"`
+	LastError string    `json:"lastError,omitempty"`
+	RetryAt   time.Time `json:"retryAt,omitzero"` // when an unhealthy hub is tried again
 }
 
 // ProvisioningPolicy is a shared access policy of a provisioning service. Its keys

@@ -28,6 +28,7 @@ func NewCmdDPS(st *state.State) *cobra.Command {
 		newCmdDPSConnectionString(st, l), newCmdDPSHub(st, l), newCmdDPSPolicy(st, l),
 		newCmdDPSEnrollment(st, l, individualWords), newCmdDPSEnrollment(st, l, groupWords), newCmdDPSRegistration(st, l), newCmdComputeKey(st, l, ""), newCmdDPSRegister(st, l),
 		newCmdDPSSimulate(st, l.login), newCmdDPSThrottle(st, l),
+		newCmdDPSRegion(st, l), newCmdDPSAudit(st, l),
 		newCmdDPSCert(st, l), newCmdDPSCredential(st, l),
 	)
 	return cmd

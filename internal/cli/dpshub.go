@@ -24,7 +24,7 @@ policy that may write their registry.`
 	return cmd
 }
 
-func linkHeader(t *table) { t.row("HUB", "WHERE", "WEIGHT", "REGION", "EXCLUDED") }
+func linkHeader(t *table) { t.row("HUB", "WHERE", "WEIGHT", "REGION", "EXCLUDED", "HEALTH") }
 
 func linkRow(t *table, h client.LinkedHub) {
 	where := "elsewhere"
@@ -35,7 +35,11 @@ func linkRow(t *table, h client.LinkedHub) {
 	if h.Excluded {
 		excluded = "yes"
 	}
-	t.row(h.Host, where, h.Weight, h.Region, excluded)
+	health := h.Health
+	if h.LastError != "" {
+		health += ": " + h.LastError
+	}
+	t.row(h.Host, where, h.Weight, h.Region, excluded, health)
 }
 
 func newCmdDPSHubList(st *state.State, l *dpsLogin) *cobra.Command {

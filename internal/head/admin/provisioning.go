@@ -19,6 +19,8 @@ type Provisioning interface {
 	Create(ctx context.Context, name string, hosts []string) (dps.Instance, error)
 	Change(ctx context.Context, name string, change func(*dps.Instance) error) (dps.Instance, error)
 	Delete(ctx context.Context, name string) error
+	HubHealth(host string) dps.HubHealth
+	Decisions(ctx context.Context, service string, q dps.DecisionQuery) ([]dps.Decision, error)
 	Certificates
 }
 
@@ -99,6 +101,8 @@ func (s *Server) addProvisioning(api huma.API) {
 	s.addRevocations(api)
 	s.addCredentials(api)
 	s.addThrottle(api)
+	s.addRegions(api)
+	s.addAudit(api)
 }
 
 func (s *Server) listServices(context.Context, *struct{}) (*servicesOutput, error) {

@@ -2,13 +2,16 @@ package admin_test
 
 import (
 	"context"
+	"encoding/base64"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/cloud/dps"
 	"github.com/causeway-iot/causeway/internal/cloud/dps/dpstest"
 	"github.com/causeway-iot/causeway/internal/head/admin"
+	"github.com/causeway-iot/causeway/internal/wire/sas"
 )
 
 type noSealer struct{}
@@ -30,6 +33,16 @@ func provisioned(t *testing.T) (*world, *dps.Service) {
 	w := newWorld(t, func(a *admin.Server) { a.Provisioning = s })
 	w.do("POST", "/api/v1/provisioning", `{"name":"dps","hosts":["dps.example.com"],"hubs":["myhub"]}`, "admin").want(201)
 	return w, s
+}
+
+// registrationToken returns what a device proves itself with.
+func registrationToken(t *testing.T, scope, id string, key causeway.Secret) causeway.Secret {
+	t.Helper()
+	raw, err := base64.StdEncoding.DecodeString(string(key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return causeway.Secret(sas.Sign(scope+"/registrations/"+id, raw, "registration", time.Now().Add(time.Hour)))
 }
 
 type service struct {
@@ -127,6 +140,9 @@ func TestProvisioningIsForTheAdministrator(t *testing.T) {
 		{"GET", "/dps/issuer"},
 		{"GET", "/dps/throttle"},
 		{"PUT", "/dps/throttle"},
+		{"GET", "/dps/regions"},
+		{"PUT", "/dps/regions"},
+		{"GET", "/dps/audit"},
 	} {
 		for _, who := range []string{"", "Bearer wrong", token} {
 			if a := w.do(r[0], "/api/v1/provisioning"+r[1], "", who); a.status != 401 || strings.Contains(string(a.body), i.IDScope) {

@@ -24,11 +24,14 @@ type serviceBody struct {
 
 // linkBody is a hub that devices may be assigned to.
 type linkBody struct {
-	Host     string `json:"host" doc:"Host name of the hub, as devices get it"`
-	Hub      string `json:"hub,omitempty" doc:"Name of the hub, if it is one of this cloud"`
-	Weight   int    `json:"weight" doc:"Share of it in hashed allocations, 1 to 1000"`
-	Region   string `json:"region,omitempty" doc:"Where it is, for the allocation by latency"`
-	Excluded bool   `json:"excluded,omitempty" doc:"Whether only enrollments that name it get it"`
+	Host     string     `json:"host" doc:"Host name of the hub, as devices get it"`
+	Hub      string     `json:"hub,omitempty" doc:"Name of the hub, if it is one of this cloud"`
+	Weight   int        `json:"weight" doc:"Share of it in hashed allocations, 1 to 1000"`
+	Region   string     `json:"region,omitempty" doc:"Where it is, for the allocation by latency"`
+	Excluded bool       `json:"excluded,omitempty" doc:"Whether only enrollments that name it get it"`
+	Health   string     `json:"health" enum:"unknown,healthy,unhealthy" doc:"How it fared when devices were put there, since the start of the server"`
+	Error    string     `json:"lastError,omitempty" doc:"Of an unhealthy hub"`
+	RetryAt  *time.Time `json:"retryAt,omitempty" doc:"When an unhealthy hub is tried again, with one device"`
 }
 
 // provisioningPolicyBody shows a shared access policy, with keys when they were
@@ -57,6 +60,14 @@ func (s *Server) newService(i *dps.Instance) serviceBody {
 
 func (s *Server) newLink(l dps.Link) linkBody {
 	b := linkBody{Host: l.Host, Weight: max(1, l.Weight), Region: l.Region, Excluded: l.Excluded}
+	switch h := s.Provisioning.HubHealth(l.Host); {
+	case !h.Used:
+		b.Health = "unknown"
+	case h.Healthy:
+		b.Health = "healthy"
+	default:
+		b.Health, b.Error, b.RetryAt = "unhealthy", h.LastError, new(h.RetryAt.UTC())
+	}
 	if l.ConnectionString == "" {
 		if h, ok := s.Directory.ByHost(l.Host); ok {
 			b.Hub = h.Name
@@ -87,7 +98,9 @@ func serviceETag(i *dps.Instance) string {
 		Allocation dps.Policy
 		Links      []dps.Link
 		Policies   []policy
-	}{Hosts: i.Hosts, Allocation: i.Allocation}
+		Throttle   dps.Throttle
+		Geo        dps.Geo
+	}{Hosts: i.Hosts, Allocation: i.Allocation, Throttle: i.Throttle, Geo: i.Geo}
 	for _, l := range i.Links {
 		l.ConnectionString = ""
 		seen.Links = append(seen.Links, l)
