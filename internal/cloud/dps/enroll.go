@@ -17,6 +17,16 @@ import (
 // Codes: CodeNotFound (of the service), CodeInvalid, CodePrecondition,
 // CodeTooMany.
 func (s *Service) PutEnrollment(ctx context.Context, service string, e Enrollment, match string) (Enrollment, error) {
+	return s.putEnrollment(ctx, service, e, match, false)
+}
+
+// CreateEnrollment creates an enrollment that does not exist yet. Codes:
+// CodeConflict, and those of PutEnrollment.
+func (s *Service) CreateEnrollment(ctx context.Context, service string, e Enrollment) (Enrollment, error) {
+	return s.putEnrollment(ctx, service, e, "", true)
+}
+
+func (s *Service) putEnrollment(ctx context.Context, service string, e Enrollment, match string, create bool) (Enrollment, error) {
 	if e.Group {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -33,6 +43,8 @@ func (s *Service) PutEnrollment(ctx context.Context, service string, e Enrollmen
 		return Enrollment{}, err
 	}
 	switch {
+	case exists && create:
+		return Enrollment{}, causeway.Errorf(CodeConflict, "dps", "the enrollment %q exists already", clip(e.ID))
 	case !exists && match != "":
 		return Enrollment{}, causeway.Errorf(CodePrecondition, "dps", "the enrollment %q does not exist, and If-Match asks for one", clip(e.ID))
 	case exists && match != "" && match != "*" && match != old.ETag:

@@ -53,3 +53,39 @@ func TestRotateCertificate(t *testing.T) {
 		w.refused("described only, and new", err, dps.CodeInvalid, "neither clientCertificates nor caReferences")
 	})
 }
+
+// TestCreateOnce has many make the same enrollment at once: one of them does, and
+// nobody replaces its keys.
+func TestCreateOnce(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		for _, group := range []bool{false, true} {
+			const n = 20
+			made := make(chan dps.Enrollment, n)
+			for range n {
+				go func() {
+					e := keyEnrollment("once")
+					e.Group = group
+					e, err := w.CreateEnrollment(t.Context(), "dps", e)
+					if err != nil {
+						w.refused("made already", err, dps.CodeConflict, `"once" exists already`)
+						e = dps.Enrollment{}
+					}
+					made <- e
+				}()
+			}
+			var winner dps.Enrollment
+			for range n {
+				if e := <-made; e.ID != "" {
+					if winner.ID != "" {
+						t.Error("two have made it")
+					}
+					winner = e
+				}
+			}
+			is, err := w.Enrollment(t.Context(), "dps", group, "once")
+			if ok(t, err); winner.ID == "" || is.Attestation.Keys != winner.Attestation.Keys {
+				t.Errorf("made %q, and it has other keys than were answered: %t", winner.ID, is.Attestation.Keys != winner.Attestation.Keys)
+			}
+		}
+	})
+}

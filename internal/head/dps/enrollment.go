@@ -152,12 +152,7 @@ func (h *handler) one(c *call, mode string, j *dps.EnrollmentJSON) error {
 	}
 	switch {
 	case strings.EqualFold(mode, "create"):
-		if _, err := h.service.Enrollment(c.r.Context(), c.service, c.route.group, id); err == nil {
-			return causeway.Errorf(dps.CodeConflict, "dps.bulk", "the enrollment %q exists already", clip(id))
-		} else if causeway.CodeOf(err) != dps.CodeEnrollmentNotFound {
-			return err
-		}
-		_, err = h.service.PutEnrollment(c.r.Context(), c.service, e, "")
+		_, err = h.service.CreateEnrollment(c.r.Context(), c.service, e)
 	case strings.EqualFold(mode, "update"):
 		_, err = h.service.PutEnrollment(c.r.Context(), c.service, e, "*")
 	case strings.EqualFold(mode, "updateIfMatchETag"):

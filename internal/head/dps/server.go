@@ -32,6 +32,7 @@ type Service interface {
 	Operate(service string) error
 	Enrollment(ctx context.Context, service string, group bool, id string) (dps.Enrollment, error)
 	PutEnrollment(ctx context.Context, service string, e dps.Enrollment, match string) (dps.Enrollment, error)
+	CreateEnrollment(ctx context.Context, service string, e dps.Enrollment) (dps.Enrollment, error)
 	DeleteEnrollment(ctx context.Context, service string, group bool, id, match string) error
 	Enrollments(ctx context.Context, service string, group bool, after string, limit int) ([]dps.Enrollment, error)
 	Registration(ctx context.Context, service, id string) (dps.Registration, error)
