@@ -21,8 +21,9 @@ type choice struct {
 	twin    InitialTwin // that the webhook gave
 }
 
-// choose decides to which hub a device goes, and says why.
-func (s *Service) choose(ctx context.Context, t *tenant, e *Enrollment, r *Registration, why *Why) (choice, error) {
+// choose decides to which hub a device goes, and says why. Unless it may ask a webhook
+// it fails with errAsks when it must.
+func (s *Service) choose(ctx context.Context, t *tenant, e *Enrollment, r *Registration, why *Why, mayAsk bool) (choice, error) {
 	if why.Policy = e.Allocation; why.Policy == "" {
 		why.Policy = t.Allocation
 	}
@@ -36,6 +37,9 @@ func (s *Service) choose(ctx context.Context, t *tenant, e *Enrollment, r *Regis
 	if len(links) == 0 {
 		why.Reason = "no linked hub takes it"
 		return choice{}, &failure{code: FailedNoHub, msg: "no hub is linked to the provisioning service that takes the device"}
+	}
+	if why.Policy == Custom && !mayAsk {
+		return choice{}, errAsks
 	}
 	if why.Policy == GeoLatency {
 		why.Region = t.Geo.region(r.Pending.Remote)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/cloud/dps"
@@ -334,4 +335,40 @@ func TestJSON(t *testing.T) {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
+}
+
+// TestSlowWebhook has more devices wait for a webhook than are assigned at the same
+// time. Others do not wait with them.
+func TestSlowWebhook(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		g := w.put(dps.Enrollment{
+			ID: "slow", Group: true, Attestation: dps.Attestation{Kind: dps.SymmetricKey}, Allocation: dps.Custom,
+			Webhook: dps.Webhook{URL: "https://slow.example", APIVersion: "2021-10-01"},
+		})
+		key := g.Attestation.Keys.Primary
+		stall := make(chan struct{})
+		w.hook.stall, w.hook.answer = stall, `{"iotHubHostName":"h1"}`
+		operations := map[string]string{}
+		for i := range 2 * dps.OperationsAtOnce {
+			id := fmt.Sprint("slow-", i)
+			op, err := w.Register(t.Context(), w.request(id, w.derived(key, id)))
+			ok(t, err)
+			operations[id] = op.ID
+		}
+		wait()
+		quick := w.request("quick", w.put(keyEnrollment("quick")).Attestation.Keys.Primary)
+		began := time.Now()
+		w.assigned(quick, "", "quick", "initialAssignment")
+		if took := time.Since(began); took > 2*dps.RetryAfter {
+			t.Errorf("a device that asks no webhook waits for %v", took)
+		}
+		w.stop() // and what waits for webhooks goes on after the next start
+		w.start()
+		close(stall)
+		for id, operation := range operations {
+			if op := w.wait(w.request(id, w.derived(key, id)), operation); op.Status != "assigned" || op.Hub != "h1" {
+				t.Fatalf("%s: %+v", id, op)
+			}
+		}
+	})
 }

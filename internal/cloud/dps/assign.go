@@ -31,41 +31,56 @@ func (f *failure) Error() string {
 
 func (f *failure) Unwrap() error { return f.err }
 
-// assign takes a registration that is being assigned to its end. What fails
-// because the service stops stays as it is. No lock is held while hubs are called:
-// the etag says whether the registration is still the same afterwards.
-func (s *Service) assign(ctx context.Context, j job) {
+// errAsks says that a webhook must be asked, which is not done here.
+var errAsks = errors.New("a webhook must be asked")
+
+// assign takes a registration that is being assigned to its end, or to the queue of
+// those that a webhook must be asked for. What fails because the service stops stays
+// as it is. No lock is held while hubs are called: the etag says whether the
+// registration is still the same afterwards.
+func (s *Service) assign(ctx context.Context, j job, mayAsk bool) {
 	if !s.claims.take(j) {
 		return // who has it looks again
 	}
 	for {
-		s.finish(ctx, j)
-		if !s.claims.release(j) {
-			return
+		asks := s.finish(ctx, j, mayAsk)
+		if s.claims.release(j) {
+			continue
 		}
+		if asks {
+			s.asking.resume(j)
+		}
+		return
 	}
 }
 
-func (s *Service) finish(ctx context.Context, j job) {
+// finish reports whether a webhook must be asked, and it may not.
+func (s *Service) finish(ctx context.Context, j job, mayAsk bool) (asks bool) {
 	which := []any{"service", j.service, "registration", j.id} // not a logger of its own: most say nothing
 	r, err := s.registration(ctx, j.service, j.id)
 	for pause := 100 * time.Millisecond; err != nil && causeway.CodeOf(err) != CodeNotFound; pause = min(2*pause, 10*time.Second) {
 		// Given up, it would be under way for its device until the next start.
 		s.log.Error("a registration cannot be read; it is tried again", append(which, "error", err)...)
 		if !sleep(ctx, pause) {
-			return
+			return false
 		}
 		r, err = s.registration(ctx, j.service, j.id)
 	}
 	if err != nil || r.Status != Assigning || r.Pending == nil {
-		return // deleted, or taken to its end already
+		return false // deleted, or taken to its end already
 	}
 	match, was := r.ETag, r.Hub
 	timed, cancel := context.WithTimeout(ctx, AssignTimeout)
-	why, err := s.allocateAndPlace(timed, j.service, &r, &match)
+	why, err := s.allocateAndPlace(timed, j.service, &r, &match, mayAsk)
 	cancel()
 	if ctx.Err() != nil {
-		return
+		return false
+	}
+	if errors.Is(err, errAsks) {
+		if s.asking.length() < maxAsking {
+			return true
+		}
+		err = &failure{code: FailedAllocation, msg: "Custom allocation failed: too many devices wait for webhooks; register again in a while"}
 	}
 	if f, ok := errors.AsType[*failure](err); ok {
 		r.Status, r.Code, r.Message = Failed, f.code, f.msg
@@ -88,23 +103,24 @@ func (s *Service) finish(ctx context.Context, j job) {
 		}
 		if code := causeway.CodeOf(err); code == CodePrecondition || code == CodeNotFound || ctx.Err() != nil {
 			s.log.Info("a registration was changed while it was assigned", append(which, "hub", r.Hub)...)
-			return
+			return false
 		}
 		// The device is on its hub; that this is written down must not fail for
 		// want of another attempt.
 		s.log.Error("the outcome of a registration cannot be stored; it is tried again", append(which, "error", err)...)
 		if !sleep(ctx, pause) {
-			return
+			return false
 		}
 	}
 	s.metrics.ended(j.service, &r, pending.Began)
 	s.log.Info("registration ended", append(which, "status", string(r.Status), "hub", r.Hub, "was", was, "substatus", string(r.Substatus), "code", r.Code)...)
+	return false
 }
 
 // allocateAndPlace chooses a hub and puts the device there. What it decides is in
 // r, and why in what it returns; match is r's etag in the store, which it may move
 // on.
-func (s *Service) allocateAndPlace(ctx context.Context, service string, r *Registration, match *string) (why Why, err error) {
+func (s *Service) allocateAndPlace(ctx context.Context, service string, r *Registration, match *string, mayAsk bool) (why Why, err error) {
 	t := s.current.Load().byName[service]
 	if t == nil {
 		return why, noService(service)
@@ -113,7 +129,7 @@ func (s *Service) allocateAndPlace(ctx context.Context, service string, r *Regis
 	if err != nil {
 		return why, err
 	}
-	c, err := s.choose(ctx, t, e, r, &why)
+	c, err := s.choose(ctx, t, e, r, &why, mayAsk)
 	if err != nil {
 		return why, err
 	}

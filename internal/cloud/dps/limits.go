@@ -42,8 +42,9 @@ const (
 	lastHubPause       = 5 * time.Minute
 	MaxLimit           = 1_000_000_000
 	maxThrottled       = 200_000 // devices and services whose calls are counted
-	OperationsAtOnce   = 256     // assignments under way at the same time
+	OperationsAtOnce   = 256     // assignments under way at the same time, and as many that ask webhooks
 	MaxPending         = 50_000  // assignments that wait for one of those
+	maxAsking          = 25_000  // of them for webhooks
 	AssignTimeout      = 60 * time.Second
 	NonceTTL           = 10 * time.Minute // a TPM may take so long to answer its challenge
 	noncesEach         = 3                // outstanding challenges of one registration

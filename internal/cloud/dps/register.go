@@ -63,7 +63,7 @@ func (s *Service) Register(ctx context.Context, r causeway.Registration) (causew
 		}
 	}
 	if !p.blocked {
-		if !s.queue.reserve() {
+		if !s.queue.reserve(s.asking.length()) {
 			return causeway.Operation{}, busy(busyPause, "%d registrations are waiting; try again in a while", MaxPending)
 		}
 		defer func() {

@@ -43,7 +43,9 @@ func (c *claims) release(j job) bool {
 	return false
 }
 
-// queue is the jobs that wait. Workers come with jobs, and go when there are no
+// queue is jobs that wait, of one of two kinds: those that are done by ourselves and
+// by hubs, and those for which a webhook must be asked. A webhook that takes its time
+// has those wait that ask it, and nobody else. Workers come with jobs, and go when there are no
 // more: a service that nobody registers with costs nothing.
 type queue struct {
 	mu      sync.Mutex
@@ -54,11 +56,12 @@ type queue struct {
 	workers sync.WaitGroup
 }
 
-// reserve makes room for one more job, or reports that there is none.
-func (q *queue) reserve() bool {
+// reserve makes room for one more job, or reports that there is none: so many may
+// wait here beside those elsewhere.
+func (q *queue) reserve(elsewhere int) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.under >= MaxPending {
+	if q.under+elsewhere >= MaxPending {
 		return false
 	}
 	q.under++
@@ -73,10 +76,10 @@ func (q *queue) unreserve() {
 }
 
 // length returns how many jobs there are.
-func (q *queue) length() float64 {
+func (q *queue) length() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return float64(q.under)
+	return q.under
 }
 
 // add adds a job for which room was reserved.
@@ -87,7 +90,8 @@ func (q *queue) add(j job) {
 	q.hire()
 }
 
-// resume adds a job that a stop has interrupted: there was room for it then.
+// resume adds a job that a stop has interrupted, or that was in the other queue: there
+// was room for it then.
 func (q *queue) resume(j job) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -145,7 +149,9 @@ func (q *queue) run() {
 // interrupted. What is under way then is finished after the next start. It also
 // warns of certificates that end.
 func (s *Service) Run(ctx context.Context) error {
-	s.queue.start(func(j job) { s.assign(ctx, j) })
+	s.asking.start(func(j job) { s.assign(ctx, j, true) })
+	defer s.asking.stop()
+	s.queue.start(func(j job) { s.assign(ctx, j, false) })
 	defer s.queue.stop()
 	for _, i := range s.Instances() {
 		if err := s.resume(ctx, i.Name); err != nil && ctx.Err() == nil {

@@ -52,6 +52,7 @@ type Service struct {
 	nonces      nonces
 	decoy       Enrollment // that is checked where there is none
 	queue       queue
+	asking      queue // those that a webhook must be asked for
 	claims      claims
 	throttles   throttles
 	health      health
@@ -99,7 +100,7 @@ func New(ctx context.Context, o Options) (*Service, error) {
 		metrics: NewMetrics(o.Metrics), refusals: make(chan refusal, maxRefusals), skipped: map[string]int{},
 	}
 	s.health.noted = s.metrics.hub
-	s.metrics.watch(o.Metrics, s.queue.length)
+	s.metrics.watch(o.Metrics, func() float64 { return float64(s.queue.length() + s.asking.length()) })
 	s.nonces.init()
 	if err := s.reload(ctx); err != nil {
 		return nil, fmt.Errorf("load provisioning services: %w", err)

@@ -153,9 +153,20 @@ type webhook struct {
 	status int
 	answer string
 	err    error
+	stall  chan struct{} // until it is closed nothing is answered
 }
 
-func (w *webhook) Post(_ context.Context, url string, body []byte, _ int) (int, []byte, error) {
+func (w *webhook) Post(ctx context.Context, url string, body []byte, _ int) (int, []byte, error) {
+	w.mu.Lock()
+	stall := w.stall
+	w.mu.Unlock()
+	if stall != nil {
+		select {
+		case <-stall:
+		case <-ctx.Done():
+			return 0, nil, ctx.Err()
+		}
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.asked = append(w.asked, url+" "+string(body))
