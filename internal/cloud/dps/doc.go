@@ -10,5 +10,9 @@
 // restart; every step of it may be taken twice with the same result. A device that
 // registers again while its operation is under way joins it.
 //
+// A hub that fails gets no new devices until it answers again. What was decided, and
+// why, is put on record together with the outcome. A service that is told to takes
+// so many calls and no more; only who has proved who it is uses that up.
+//
 // It does not know protocols, nor how hubs are reached: a linked hub is a [Target].
 package dps
