@@ -177,10 +177,17 @@ func TestAMQPFloods(t *testing.T) {
 			}
 			w.bystander()
 			w.log.Forget()
+			most := int64(f.most * connections)
 			used := int64(inUse() - before)
+			// What is under way to clients that read passes, on a busy machine later.
+			for used > most && time.Since(began) < patience {
+				w.bystander()
+				w.log.Forget()
+				used = int64(inUse() - before)
+			}
 			runtime.KeepAlive(b) // which counts before and after
 			t.Logf("%d KiB sent, %d KiB in use for each connection, %v", len(b)>>10, used>>10/connections, time.Since(began))
-			if used > int64(f.most*connections) {
+			if used > most {
 				t.Errorf("each connection takes %d KiB, at most %d are right", used>>10/connections, f.most>>10)
 			}
 			for _, raw := range held {
