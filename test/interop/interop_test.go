@@ -9,6 +9,7 @@ package interop
 import (
 	"bytes"
 	"context"
+	"encoding/pem"
 	"net"
 	"net/http"
 	"os"
@@ -123,6 +124,9 @@ func TestSDKs(t *testing.T) {
 			t.Fatalf("register the device CA: %v", err)
 		}
 	}
+	if err := prove(ctx, admin, ca); err != nil {
+		t.Fatal(err)
+	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -177,6 +181,25 @@ func throttle(ctx context.Context, admin *client.Admin) (throttled, error) {
 	}
 	p, err := admin.ProvisioningKeys(ctx, throttledName, "provisioningserviceowner")
 	return throttled{dps.IDScope, p.ConnectionString}, err
+}
+
+// prove registers the authority of devices with the provisioning service, and proves
+// that its key is ours.
+func prove(ctx context.Context, admin *client.Admin, ca *pki.CA) error {
+	c, err := admin.PutProvisioningCertificate(ctx, provisioningName, "interop", string(ca.PEM()), false, "")
+	if err != nil {
+		return err
+	}
+	if c, err = admin.GenerateVerificationCode(ctx, provisioningName, "interop", c.ETag); err != nil {
+		return err
+	}
+	proof, err := ca.IssueClient(c.Properties.VerificationCode, time.Hour)
+	if err != nil {
+		return err
+	}
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: proof.Certificate[0]})
+	_, err = admin.VerifyProvisioningCertificate(ctx, provisioningName, "interop", string(text), c.ETag)
+	return err
 }
 
 func tail(b []byte, n int) []byte {

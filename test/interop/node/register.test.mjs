@@ -74,6 +74,18 @@ for (const [name, transport] of Object.entries(transports)) {
       await assert.rejects(byCertificate(transport, world.unique('chain'), c), { name: 'UnauthorizedError' });
     });
 
+    test('a certificate of a group, by an authority that the service knows by its name', async (t) => {
+      const group = world.unique('reference');
+      await back.createOrUpdateEnrollmentGroup({ enrollmentGroupId: group, attestation: { type: 'x509', x509: { caReferences: { primary: 'interop' } } } });
+      t.after(() => back.deleteEnrollmentGroup(group));
+      const id = world.unique('reference');
+      const c = await world.caSigned(id);
+      const r = await byCertificate(transport, id, c);
+      assert.equal(r.deviceId, id);
+      await sends(t, transport, r, 'x509=true', { cert: c.cert, key: c.key });
+      await assert.rejects(byCertificate(transport, world.unique('reference'), c));
+    });
+
     test('what it gives reaches the webhook, and what that gives the device', async (t) => {
       for (const payload of [{ site: 'ä', n: [1, { deep: true }] }, 'text', 7]) {
         const id = world.unique('custom');
