@@ -62,7 +62,7 @@ func addEnrollmentFlags(cmd *cobra.Command, kind client.EnrollmentKind, update b
 	f.StringVar(&v.authority, "ca-name", "", "`name` of a verified certificate of the service that has signed those of devices")
 	f.StringVar(&v.secondaryAuthority, "secondary-ca-name", "", "`name` of a second one")
 	if kind == client.IndividualEnrollment {
-		f.StringVar(&v.endorsementKey, "endorsement-key", "", "endorsement `key` of the device's TPM, base64 of TPM2B_PUBLIC")
+		f.StringVar(&v.endorsementKey, "endorsement-key", "", "endorsement `key` of the device's TPM, base64 of TPM2B_PUBLIC; @FILE reads it")
 		f.StringVar(&v.storageRootKey, "storage-root-key", "", "storage root `key` of the device's TPM")
 		f.StringVar(&v.device, "device-id", "", "`id` of the device on its hub; default: the registration id")
 		f.StringVar(&v.information, "device-information", "", "`JSON` that is kept with the enrollment")
@@ -229,7 +229,7 @@ func (v *enrollmentFlags) attest(st *state.State, a *client.EnrollmentAttestatio
 	case "symmetricKey":
 		return v.keys(a)
 	case "tpm":
-		return v.tpm(a)
+		return v.tpm(st, a)
 	default:
 		return v.certificates(st, a)
 	}
@@ -254,15 +254,22 @@ func (v *enrollmentFlags) keys(a *client.EnrollmentAttestation) error {
 	return nil
 }
 
-func (v *enrollmentFlags) tpm(a *client.EnrollmentAttestation) error {
+func (v *enrollmentFlags) tpm(st *state.State, a *client.EnrollmentAttestation) error {
 	if a.TPM == nil {
 		a.TPM = &client.TPMAttestation{}
 	}
-	if v.endorsementKey != "" {
-		a.TPM.EndorsementKey = v.endorsementKey
-	}
-	if v.storageRootKey != "" {
-		a.TPM.StorageRootKey = v.storageRootKey
+	for _, k := range []struct {
+		flag, value string
+		into        *string
+	}{{"--endorsement-key", v.endorsementKey, &a.TPM.EndorsementKey}, {"--storage-root-key", v.storageRootKey, &a.TPM.StorageRootKey}} {
+		if k.value == "" {
+			continue
+		}
+		b, err := textFlag(st, k.flag, k.value)
+		if err != nil {
+			return err
+		}
+		*k.into = strings.TrimSpace(string(b))
 	}
 	if a.TPM.EndorsementKey == "" {
 		return usagef("--endorsement-key is missing: the device's TPM is known by it")
