@@ -3,15 +3,18 @@ package client
 import (
 	"cmp"
 	"context"
+	"crypto"
 	"crypto/hmac"
+	"crypto/rand"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/rand/v2"
+	mathrand "math/rand/v2"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -26,10 +29,11 @@ const DefaultProvisioningEndpoint = "global.azure-devices-provisioning.net"
 
 // How a device asks for its hub.
 const (
-	provisioningVersion = "2021-06-01"     // of the API
-	pollPause           = 2 * time.Second  // between questions, unless the service says another
-	maxRetryAfter       = 5 * time.Minute  // of what a service may ask for
-	askTimeout          = 30 * time.Second // for one answer
+	provisioningVersion = "2021-06-01"         // of the API
+	issuingVersion      = "2025-07-01-preview" // that knows certificates for devices
+	pollPause           = 2 * time.Second      // between questions, unless the service says another
+	maxRetryAfter       = 5 * time.Minute      // of what a service may ask for
+	askTimeout          = 30 * time.Second     // for one answer
 	leastProvisionPause = 500 * time.Millisecond
 	mostProvisionPause  = 30 * time.Second // between attempts to reach the service
 )
@@ -57,6 +61,10 @@ type ProvisioningOptions struct {
 	// Certificate, with the intermediates up to the one that the service knows.
 	Certificate *tls.Certificate
 
+	// NewKey is a key that the service is to issue a certificate for, if the
+	// enrollment has a credential policy; nil is for none.
+	NewKey crypto.Signer
+
 	// Payload is JSON for a custom allocation, nil for none.
 	Payload json.RawMessage
 	// Attempts is how many times in a row the service may be out of reach, or
@@ -75,6 +83,9 @@ type Assignment struct {
 	ETag           string
 	Created        time.Time
 	Updated        time.Time
+	// Certificate was issued for NewKey, with its chain; nil for none. The device
+	// connects to its hub with it.
+	Certificate *tls.Certificate
 	// Waited is the part of the time that the device spent waiting because the
 	// service told it to.
 	Waited time.Duration
@@ -117,13 +128,14 @@ func Provision(ctx context.Context, o ProvisioningOptions) (Assignment, error) {
 
 // provisioning is one device that asks for its hub.
 type provisioning struct {
-	o      ProvisioningOptions
-	rest   *rest
-	key    []byte // nil with a certificate
-	path   string
-	body   []byte
-	failed int // attempts in a row
-	waited time.Duration
+	o       ProvisioningOptions
+	rest    *rest
+	key     []byte // nil with a certificate
+	path    string
+	body    []byte
+	version string // of the API
+	failed  int    // attempts in a row
+	waited  time.Duration
 }
 
 func newProvisioning(o ProvisioningOptions) (*provisioning, error) {
@@ -162,11 +174,21 @@ func newProvisioning(o ProvisioningOptions) (*provisioning, error) {
 	case o.Certificate == nil:
 		return nil, errors.New("provisioning options: give Key, GroupKey or Certificate")
 	}
+	p.version = provisioningVersion
+	var csr []byte
 	var err error
+	if o.NewKey != nil {
+		p.version = issuingVersion
+		request := &x509.CertificateRequest{Subject: pkix.Name{CommonName: o.RegistrationID}}
+		if csr, err = x509.CreateCertificateRequest(rand.Reader, request, o.NewKey); err != nil {
+			return nil, fmt.Errorf("provisioning options: NewKey: %w", err)
+		}
+	}
 	if p.body, err = json.Marshal(struct {
 		ID      string          `json:"registrationId"`
 		Payload json.RawMessage `json:"payload,omitempty"`
-	}{o.RegistrationID, o.Payload}); err != nil {
+		CSR     []byte          `json:"csr,omitempty"`
+	}{o.RegistrationID, o.Payload, csr}); err != nil {
 		return nil, fmt.Errorf("encode registration: %w", err)
 	}
 	p.dress()
@@ -211,6 +233,7 @@ type provisioningState struct {
 	Created      time.Time       `json:"createdDateTimeUtc"`
 	Updated      time.Time       `json:"lastUpdatedDateTimeUtc"`
 	Payload      json.RawMessage `json:"payload"`
+	Issued       [][]byte        `json:"issuedCertificateChain"`
 	X509         groupOf         `json:"x509"`
 	SymmetricKey groupOf         `json:"symmetricKey"`
 }
@@ -235,7 +258,7 @@ func (p *provisioning) run(ctx context.Context) (Assignment, error) {
 		case pause == 0:
 			return Assignment{}, err
 		}
-		pause += rand.N(pause/10 + 1) //nolint:gosec // no secret: not in step with others that were told the same
+		pause += mathrand.N(pause/10 + 1) //nolint:gosec // no secret: not in step with others that were told the same
 		p.waited += pause
 		t := time.NewTimer(pause)
 		select {
@@ -253,7 +276,7 @@ func (p *provisioning) run(ctx context.Context) (Assignment, error) {
 func (p *provisioning) ask(ctx context.Context, operation string) (r provisioningReply, pause time.Duration, err error) {
 	q := request{
 		method: http.MethodPut, path: p.path + "/register", raw: p.body, op: "register",
-		query: url.Values{"api-version": {provisioningVersion}},
+		query: url.Values{"api-version": {p.version}},
 	}
 	if operation != "" {
 		q.method, q.path, q.raw, q.op = http.MethodGet, p.path+"/operations/"+url.PathEscape(operation), nil, "ask for the hub"
@@ -318,7 +341,15 @@ func (p *provisioning) assignment(r *provisioningReply) (Assignment, error) {
 	}
 	a.Device.Address = "" // that was of the service
 	cs := sas.ConnectionString{HostName: s.Hub, DeviceID: s.Device}
-	if p.key != nil {
+	if len(s.Issued) > 0 && p.o.NewKey != nil {
+		if _, err := x509.ParseCertificate(s.Issued[0]); err != nil {
+			return Assignment{}, fmt.Errorf("read the certificate that was issued: %w", err)
+		}
+		a.Certificate = &tls.Certificate{Certificate: s.Issued, PrivateKey: p.o.NewKey}
+	}
+	if a.Certificate != nil {
+		cs.X509, a.Device.Certificate = true, a.Certificate
+	} else if p.key != nil {
 		cs.SharedAccessKey = string(p.o.Key)
 	} else {
 		cs.X509, a.Device.Certificate = true, p.o.Certificate

@@ -15,6 +15,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -22,6 +24,7 @@ import (
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/client"
+	"github.com/causeway-iot/causeway/internal/app/cloud"
 	"github.com/causeway-iot/causeway/internal/testkit/memnet"
 )
 
@@ -68,6 +71,55 @@ func TestProvision(t *testing.T) {
 	other.Attempts = 0
 	if _, err := client.Provision(w.ctx, other); err == nil || !strings.Contains(err.Error(), "certificate") {
 		t.Errorf("a server that is not trusted: %v", err)
+	}
+}
+
+// TestProvisionIssued: a service issues the certificate that a device goes to its
+// hub with.
+func TestProvisionIssued(t *testing.T) {
+	w := newWorld(t)
+	token, err := os.ReadFile(filepath.Join(filepath.Dir(filepath.Dir(w.conn.CAFile)), cloud.AdminTokenFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	admin, err := client.NewAdmin(w.conn.AdminURL, strings.TrimSpace(string(token)), w.o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer admin.Close()
+	if _, err := admin.PutCredentialPolicy(w.ctx, "dps", client.CredentialPolicy{Name: "short", LifetimeSeconds: 7200}, ""); err != nil {
+		t.Fatal(err)
+	}
+	enrollments, err := client.NewEnrollments(w.conn.DPSServiceConnectionString, w.o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer enrollments.Close()
+	group, err := enrollments.Get(w.ctx, client.EnrollmentGroup, "devices")
+	if err != nil {
+		t.Fatal(err)
+	}
+	group.CredentialPolicy = "short"
+	if _, err := enrollments.Put(w.ctx, group, ""); err != nil {
+		t.Fatal(err)
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := client.Provision(w.ctx, client.ProvisioningOptions{
+		Options: w.o, Endpoint: w.conn.DPSGlobalEndpoint, IDScope: w.conn.DPSIDScope, RegistrationID: "press-1",
+		GroupKey: causeway.Secret(w.conn.DPSGroupKey), NewKey: key, Attempts: 1,
+	})
+	if err != nil || a.Certificate == nil || a.Device.Certificate != a.Certificate || !strings.HasSuffix(a.Device.ConnectionString, ";x509=true") {
+		t.Fatalf("%+v, %v", a, err)
+	}
+	leaf, err := x509.ParseCertificate(a.Certificate.Certificate[0])
+	if err != nil || leaf.Subject.CommonName != "press-1" || !key.PublicKey.Equal(leaf.PublicKey) {
+		t.Errorf("certificate %v, %v", leaf.Subject, err)
+	}
+	if err := w.connect(a.Device).Send(w.ctx, &causeway.Message{Body: []byte("hello")}); err != nil {
+		t.Error(err)
 	}
 }
 
