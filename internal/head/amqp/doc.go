@@ -37,8 +37,8 @@
 // A connection may be for a registration with a provisioning service instead. SASL
 // says so, PLAIN with the user name "{idScope}/registrations/{registrationId}" or
 // the mechanism TPM, or else the first link does, and the client's certificate is
-// its proof. A token is tried in the dialogue; the provisioner judges each request
-// by itself. Requests are dealt with one after the other in a goroutine of their
+// its proof. That of a TPM is tried in the dialogue; the provisioner judges each
+// request by itself. Requests are dealt with one after the other in a goroutine of their
 // own, and are settled when they are: accepted once the registration is stored.
 //
 // # Telemetry

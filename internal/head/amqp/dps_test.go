@@ -394,12 +394,22 @@ func TestRefusedRegistrations(t *testing.T) {
 			"wrong key": w.token("own", []byte("wrong")), "token of another device": w.token("other", key), "no token": "", "the key itself": string(own.Attestation.Keys.Primary),
 			"expired token": sas.Sign(address, key, "registration", time.Now().Add(-time.Hour)),
 		} {
-			if _, err := w.tryDial(wire.Config{Hostname: dpsHost, SASL: wire.PlainSASL(address, password)}); !errors.Is(err, wire.ErrSASL) {
-				t.Errorf("%s: %v", name, err)
+			cl, err := w.tryDial(wire.Config{Hostname: dpsHost, SASL: wire.PlainSASL(address, password)})
+			if err != nil {
+				t.Fatal(err)
 			}
+			g, err := cl.attachRegistration(address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range []dpsamqp.Request{{Op: dpsamqp.Register, Body: []byte("{}")}, {Op: dpsamqp.Lookup, Operation: "5.a"}} {
+				if _, _, refused := g.ask(r); refused == nil || refused.Name != hubamqp.Unauthorized || !strings.Contains(refused.Description, `"errorCode":401002`) {
+					t.Errorf("%s: %+v", name, refused)
+				}
+			}
+			cl.close()
 		}
-		synctest.Wait()
-		if n := w.refused(amqp.ReasonSASL); n != 5 {
+		if n := w.refused(amqp.ReasonUnauthorized); n != 10 {
 			t.Errorf("%d refusals are counted", n)
 		}
 		// Who has no proof has no link, at the host of the service or of a hub.

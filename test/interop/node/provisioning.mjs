@@ -3,6 +3,7 @@
 import { createHmac } from 'node:crypto';
 import http from 'node:http';
 import provisioning from 'azure-iot-provisioning-device';
+import provisioningAmqp from 'azure-iot-provisioning-device-amqp';
 import provisioningHttp from 'azure-iot-provisioning-device-http';
 import provisioningMqtt from 'azure-iot-provisioning-device-mqtt';
 import symmetricKey from 'azure-iot-security-symmetric-key';
@@ -21,7 +22,14 @@ export const transports = {
   Http: { Transport: provisioningHttp.Http, hub: hubTransports.Mqtt.transport },
   Mqtt: { Transport: provisioningMqtt.Mqtt, hub: hubTransports.Mqtt.transport, patient: true },
   MqttWs: { Transport: provisioningMqtt.MqttWs, hub: hubTransports.MqttWs.transport, patient: true },
+  Amqp: { Transport: provisioningAmqp.Amqp, hub: hubTransports.Amqp.transport, patient: true },
+  AmqpWs: { Transport: provisioningAmqp.AmqpWs, hub: hubTransports.AmqpWs.transport, patient: true },
 };
+
+// Over AMQP the SDK hands on the condition as it came.
+export const unauthorized = (err) => err.name === 'UnauthorizedError' || err.condition === 'amqp:unauthorized-access' && JSON.parse(err.description).errorCode === 401002;
+export const notFound = (err) => err.name === 'DeviceNotFoundError' || err.message === 'Not found' // as HTTP has it
+  || err.condition === 'amqp:not-found' && JSON.parse(err.description).errorCode === 404203;
 
 export const back = provisioningService.ProvisioningServiceClient.fromConnectionString(dps.connectionString);
 

@@ -6,6 +6,7 @@ import assert from 'node:assert/strict';
 import tss from 'tss.js';
 import securityTpm from 'azure-iot-security-tpm';
 import provisioning from 'azure-iot-provisioning-device';
+import provisioningAmqp from 'azure-iot-provisioning-device-amqp';
 import provisioningHttp from 'azure-iot-provisioning-device-http';
 import provisioningService from 'azure-iot-provisioning-service';
 import * as world from './world.mjs';
@@ -35,8 +36,8 @@ async function enroll(security) {
 }
 
 /** register resolves to the result of a registration, and to the token it was asked for with. */
-async function register(security) {
-  const transport = new provisioningHttp.Http();
+async function register(security, Transport = provisioningHttp.Http) {
+  const transport = new Transport();
   let token;
   const respond = transport.respondToAuthenticationChallenge.bind(transport);
   transport.respondToAuthenticationChallenge = (request, sas, callback) => { token = sas; respond(request, sas, callback); };
@@ -87,6 +88,21 @@ describe('TPM', { concurrency: true }, () => {
     const { responseBody: state } = await back.getDeviceRegistrationState(id);
     assert.equal(state.status, 'assigned');
   });
+
+  for (const [name, Transport] of Object.entries(provisioningAmqp)) {
+    test(`TPM: both activations over ${name}, then the device sends`, async (t) => {
+      const tpm = await world.tpm(t);
+      if (!tpm) return;
+      const security = open(t, tpm);
+      const id = await enroll(security);
+      const { result } = await register(security, Transport);
+      assert.equal(result.status, 'assigned');
+      assert.equal(result.deviceId, id);
+      await sends(t, security, result, transports[name].transport);
+      await messages(id, 1);
+      // Of a refusal in the place of the challenge the SDK says nothing to its caller.
+    });
+  }
 
   test('TPM: cleared, it is the same device; with another endorsement key it is none', async (t) => {
     const tpm = await world.tpm(t);
