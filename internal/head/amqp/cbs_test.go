@@ -307,3 +307,45 @@ func TestRenewalByPolicy(t *testing.T) {
 		}
 	})
 }
+
+// TestCBSLinksEnd: a client that ends its links to $cbs hears so, whatever it says
+// at the same time: some wait for a minute else.
+func TestCBSLinksEnd(t *testing.T) {
+	in := &codec.Attach{Name: "in", Handle: 0, Role: codec.Receiver, Source: &codec.Source{Address: codec.Some("$cbs")}, Target: &codec.Target{}}
+	out := &codec.Attach{Name: "out", Handle: 1, Source: &codec.Source{}, Target: &codec.Target{Address: codec.Some("$cbs")}, InitialDeliveryCount: codec.Some(uint32(0))}
+	first, second := &codec.Detach{Handle: 0, Closed: true}, &codec.Detach{Handle: 1, Closed: true}
+	for name, said := range map[string][]codec.Performative{
+		"attached and detached at once":       {in, out, first, second},
+		"and attached anew":                   {in, out, first, second, in, out, first, second},
+		"with the end of the session":         {in, out, first, second, &codec.End{}},
+		"with the end of the connection":      {in, out, first, second, &codec.End{}, &codec.Close{}},
+		"one and the session with the other":  {in, out, second, first, &codec.End{}, &codec.Close{}},
+		"with the end of the connection only": {in, out, first, second, &codec.Close{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, w *world) {
+				c := w.raw()
+				c.hello()
+				c.send(said...)
+				for _, want := range said {
+					switch want := want.(type) {
+					case *codec.Attach:
+						if got := expect[*codec.Attach](c); got.Name != want.Name {
+							t.Errorf("attach of %q, want %q", got.Name, want.Name)
+						}
+					case *codec.Detach:
+						if got := expect[*codec.Detach](c); got.Handle != want.Handle || got.Error != nil || !got.Closed {
+							t.Errorf("%+v, want handle %d", got, want.Handle)
+						}
+					case *codec.End:
+						expect[*codec.End](c)
+					case *codec.Close:
+						expect[*codec.Close](c)
+						c.closed()
+					}
+				}
+				_ = c.nc.Close()
+			})
+		})
+	}
+}
