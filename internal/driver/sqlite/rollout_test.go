@@ -100,7 +100,7 @@ func (r *rollout) wait(t *testing.T, id, path string, enough func(n int) bool) i
 func TestCrashInARollout(t *testing.T) {
 	const devices = 120
 	path := filepath.Join(t.TempDir(), "state.db")
-	r := startRollout(t, openWithHubs(t, path), 200)
+	r := startRollout(t, openWithHubs(t, path), 20)
 	for i := range devices {
 		if _, err := r.registry.Create(t.Context(), registry.Record{ID: causeway.Identity{Hub: "plant", Device: fmt.Sprintf("d%03d", i)}, Enabled: true}); err != nil {
 			t.Fatal(err)
@@ -123,7 +123,7 @@ func TestCrashInARollout(t *testing.T) {
 	r.stop()
 
 	slow := openAt(t, crash(t, crashed), sqlite.Options{})
-	r = startRollout(t, slow, 200)
+	r = startRollout(t, slow, 20)
 	if err := r.service.Delete(t.Context(), "plant", "fan", ""); err != nil {
 		t.Fatal(err)
 	}
