@@ -93,15 +93,13 @@ func chainOf(t *testing.T, c tls.Certificate, err error) (chain []*x509.Certific
 }
 
 func TestCertificates(t *testing.T) {
-	root, err := pki.NewCA("root")
-	ok(t, err)
-	plant, err := root.IssueCA("plant", time.Hour*24*365*50) // simulated time begins in the year 2000
-	ok(t, err)
-	device := chainOf(t, must(plant.IssueClient("d-1", 24*time.Hour)), nil)
-	own := chainOf(t, must(pki.SelfSigned("d-2", 24*time.Hour)), nil)
-	at := time.Now()
 	inWorld(t, func(t *testing.T, w *world) {
-		time.Sleep(time.Until(at)) //nolint:forbidigo // simulated time
+		root, err := pki.NewCA("root")
+		ok(t, err)
+		plant, err := root.IssueCA("plant", 48*time.Hour)
+		ok(t, err)
+		device := chainOf(t, must(plant.IssueClient("d-1", 24*time.Hour)), nil)
+		own := chainOf(t, must(pki.SelfSigned("d-2", 24*time.Hour)), nil)
 		x509Of := func(primary []byte) dps.Attestation {
 			return dps.Attestation{Kind: dps.X509, Primary: primary}
 		}
@@ -129,7 +127,7 @@ func TestCertificates(t *testing.T) {
 			w.refused(what, err, dps.CodeUnauthorized, "Unauthorized")
 		}
 		// An authority of the service counts once it is verified.
-		_, err := w.PutEnrollment(t.Context(), "dps", dps.Enrollment{ID: "by-name", Group: true, Attestation: dps.Attestation{Kind: dps.X509, PrimaryAuthority: "ca"}}, "")
+		_, err = w.PutEnrollment(t.Context(), "dps", dps.Enrollment{ID: "by-name", Group: true, Attestation: dps.Attestation{Kind: dps.X509, PrimaryAuthority: "ca"}}, "")
 		w.refused("an authority that is not there", err, dps.CodeInvalid, `no verified certificate "ca"`)
 		_, err = w.Change(t.Context(), "dps", func(i *dps.Instance) error {
 			i.Authorities = []dps.Authority{{Name: "ca", DER: root.Certificate().Raw, Verified: true}}
