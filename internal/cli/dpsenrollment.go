@@ -93,6 +93,9 @@ which. JSON @FILE is read from a file.`,
   causeway dps enrollment create press-9 --provisioning-status disabled`,
 	}
 	if w.kind == client.EnrollmentGroup {
+		cmd.Long = `Makes an enrollment group. Devices prove who they are with keys that are derived from
+the group's, which are generated unless they are given, or with certificates: the
+flags that are given say which. JSON @FILE is read from a file.`
 		cmd.Example = `  causeway dps group create presses --allocation-policy hashed --show-keys
   causeway dps group create plant --certificate-path plant-ca.pem`
 	}

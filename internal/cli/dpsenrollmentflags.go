@@ -47,8 +47,8 @@ func addEnrollmentFlags(cmd *cobra.Command, kind client.EnrollmentKind, update b
 	if !update {
 		choice(&v.attestation, "attestation-type", "how devices prove who they are, when other flags do not say", v.types())
 	}
-	f.StringVar(&v.primaryKey, "primary-key", "", "base64 `key` of 16 to 64 bytes; default: generated")
-	f.StringVar(&v.secondaryKey, "secondary-key", "", "base64 `key`; default: generated")
+	f.StringVar(&v.primaryKey, "primary-key", "", "base64 `key` of 16 to 64 bytes; default: both are generated")
+	f.StringVar(&v.secondaryKey, "secondary-key", "", "base64 `key`, which goes with the primary one")
 	whose := "of the device"
 	if kind == client.EnrollmentGroup {
 		whose = "that has signed those of the devices"

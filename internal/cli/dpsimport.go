@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -33,11 +35,11 @@ func newCmdEnrollmentImport(st *state.State, l *dpsLogin, w enrollmentWords) *co
 	mode := importModes[0]
 	cmd := &cobra.Command{
 		Use: "import FILE", Short: "Create, change or delete many at once, from a file of JSON lines", Args: exactArgs("FILE"),
-		Long: `Reads one enrollment per line, in the JSON that 'show --output json' prints, and
+		Long: `Reads ` + w.what + ` per line, in the JSON that 'show --output json' prints, and
 creates, changes or deletes it. Each is done by itself: those that are refused are
 listed, and the exit code is 1 when there are any. FILE - is standard input.`,
-		Example: `  causeway dps enrollment import presses.jsonl
-  causeway dps enrollment list -o json | jq -c '.[]' | causeway dps enrollment import - --mode delete`,
+		Example: `  causeway dps ` + w.name + ` import presses.jsonl
+  causeway dps ` + w.name + ` list -o json | jq -c '.[]' | causeway dps ` + w.name + ` import - --mode delete`,
 	}
 	out := addOutput(cmd, st)
 	cmd.Flags().StringVar(&mode, "mode", mode, "create, update, updateIfMatchETag or delete")
@@ -96,8 +98,11 @@ func readEnrollments(kind client.EnrollmentKind, text []byte) (list []lineOfFile
 			continue
 		}
 		e := lineOfFile{line: n}
-		if err := json.Unmarshal(line, &e.Enrollment); err != nil {
-			return nil, usagef("line %d is no enrollment in JSON: %v", n, err)
+		if line[0] == '[' {
+			return nil, usagef("line %d begins a list, and each line is to be an enrollment: jq -c '.[]' makes lines of a list", n)
+		}
+		if err := readEnrollment(line, &e.Enrollment); err != nil {
+			return nil, usagef("line %d is no enrollment in JSON: %s", n, strings.TrimPrefix(err.Error(), "json: "))
 		}
 		if e.ID() == "" || e.Kind() != kind {
 			return nil, usagef("line %d: %s is missing", n, map[client.EnrollmentKind]string{
@@ -108,6 +113,20 @@ func readEnrollments(kind client.EnrollmentKind, text []byte) (list []lineOfFile
 		list = append(list, e)
 	}
 	return list, nil
+}
+
+// readEnrollment reads one line. A name that is not known is most likely misspelled:
+// what it stands for would be left out, and the device be let in without it.
+func readEnrollment(line []byte, e *client.Enrollment) error {
+	d := json.NewDecoder(bytes.NewReader(line))
+	d.DisallowUnknownFields()
+	if err := d.Decode(e); err != nil {
+		return err
+	}
+	if d.More() {
+		return errors.New("something follows it")
+	}
+	return nil
 }
 
 // importEnrollments does the same with each enrollment.
