@@ -325,11 +325,19 @@ func (r *provisioningReply) over() bool {
 	return r.Status != "" && r.Status != "assigning" && r.Status != "unassigned"
 }
 
+// unassigned says how an operation has ended without a hub.
+func unassigned(status string) string {
+	if status == "failed" {
+		return "the registration failed"
+	}
+	return "the registration is " + status
+}
+
 // assignment reads how an operation has ended.
 func (p *provisioning) assignment(r *provisioningReply) (Assignment, error) {
 	s := &r.State
 	if r.Status != "assigned" {
-		return Assignment{}, causeway.Errorf(cmp.Or(s.Code, causeway.GenericForbidden), "", "the registration is %s: %s", r.Status, s.Message)
+		return Assignment{}, causeway.Errorf(cmp.Or(s.Code, causeway.GenericForbidden), "", "%s: %s", unassigned(r.Status), s.Message)
 	}
 	if s.Hub == "" || s.Device == "" {
 		return Assignment{}, errors.New("the service says that the device is assigned, and not where to")

@@ -63,11 +63,18 @@ group. A value @FILE is read from a file.`,
 		if err := cmp.Or(out.check(), v.check()); err != nil {
 			return err
 		}
+		if args[0] == "" {
+			return usagef("REGISTRATION is empty")
+		}
 		o, err := v.options(cmd.Context(), st, l, args[0])
 		if err != nil {
 			return err
 		}
 		a, err := client.Provision(cmd.Context(), o)
+		if causeway.CodeOf(err) == causeway.IotHubUnauthorizedAccess {
+			err = &hinted{err, "the service does not know the device by this key or certificate: compare it with 'causeway dps compute-key', " +
+				"'enrollment show', 'group show' and 'cert revoked'"}
+		}
 		if err != nil {
 			return err
 		}

@@ -38,6 +38,9 @@ func newCmdRegistrationList(st *state.State, l *dpsLogin) *cobra.Command {
 				for _, r := range list {
 					how := r.Substatus
 					if r.ErrorMessage != "" {
+						how = r.ErrorMessage
+					}
+					if r.ErrorCode != 0 {
 						how = fmt.Sprintf("%d %s", r.ErrorCode, r.ErrorMessage)
 					}
 					t.row(r.RegistrationID, r.Group, r.Status, r.Hub, r.DeviceID, how, r.Updated.Time)
@@ -96,8 +99,11 @@ func newCmdRegistrationShow(st *state.State, l *dpsLogin) *cobra.Command {
 				t.row("status", strings.TrimSpace(r.Status+" "+r.Substatus))
 				t.row("hub", r.Hub)
 				t.row("device", r.DeviceID)
-				if r.ErrorCode != 0 {
+				switch {
+				case r.ErrorCode != 0:
 					t.row("error", fmt.Sprintf("%d %s", r.ErrorCode, r.ErrorMessage))
+				case r.ErrorMessage != "":
+					t.row("why", r.ErrorMessage)
 				}
 				if len(r.Payload) > 0 {
 					t.row("payload", r.Payload)

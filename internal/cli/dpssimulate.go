@@ -114,6 +114,11 @@ func (v *dpsFleet) common(st *state.State, l *login) (o client.ProvisioningOptio
 	if err != nil {
 		return o, err
 	}
+	if len(key) > 0 {
+		if _, err := client.DeriveDeviceKey(causeway.Secret(strings.TrimSpace(string(key))), v.prefix+"1"); err != nil {
+			return o, usagef("--group-key: %v", err)
+		}
+	}
 	payload, err := textFlag(st, "--payload", v.payload)
 	if err != nil {
 		return o, err

@@ -120,7 +120,19 @@ func explain(err error) string {
 	return b.String()
 }
 
+// hinted is an error after which something else helps than usual.
+type hinted struct {
+	err  error
+	hint string
+}
+
+func (e *hinted) Error() string { return e.err.Error() }
+func (e *hinted) Unwrap() error { return e.err }
+
 func hint(err error) string {
+	if h, ok := errors.AsType[*hinted](err); ok {
+		return h.hint
+	}
 	if tlsTrouble(err) {
 		return "the certificate of the server is not trusted; pass the authority that issued it with --ca FILE or CAUSEWAY_CA"
 	}
