@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/client"
 	"github.com/causeway-iot/causeway/internal/app/state"
 )
@@ -140,6 +141,9 @@ func newCmdCertAdd(st *state.State, l *dpsLogin, add bool) *cobra.Command {
 				}
 			}
 			c, err := a.PutProvisioningCertificate(ctx, name, args[0], certificate, verified, match)
+			if add && causeway.CodeOf(err) == causeway.GenericPreconditionFailed {
+				err = causeway.Errorf(causeway.GenericConflict, "upload certificate", "the certificate %q is there already: replace it with 'causeway dps cert update'", args[0])
+			}
 			if err != nil {
 				return err
 			}

@@ -128,6 +128,9 @@ func newCmdCredentialPut(st *state.State, l *dpsLogin, create bool) *cobra.Comma
 				}
 			}
 			p, err := a.PutCredentialPolicy(ctx, name, p, match)
+			if create && causeway.CodeOf(err) == causeway.GenericPreconditionFailed {
+				err = causeway.Errorf(causeway.GenericConflict, "put credential policy", "the credential policy %q is there already: change it with 'causeway dps credential-policy update'", args[0])
+			}
 			if err != nil {
 				return err
 			}

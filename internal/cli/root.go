@@ -128,6 +128,9 @@ func unknownSub(cmd *cobra.Command, args []string) error {
 	if !cmd.HasSubCommands() {
 		return &usageError{err: fmt.Errorf("%q takes no arguments, but got %q", cmd.CommandPath(), args[0]), cmd: cmd.CommandPath()}
 	}
+	if cmd.SuggestionsMinimumDistance <= 0 {
+		cmd.SuggestionsMinimumDistance = 2 // as the root has it
+	}
 	text := fmt.Sprintf("unknown command %q for %q", args[0], cmd.CommandPath())
 	for i, s := range cmd.SuggestionsFor(args[0]) {
 		if i == 0 {

@@ -8,8 +8,8 @@ package state
 
 import (
 	"context"
+	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -128,7 +128,7 @@ func (s *State) ReadFile(name string) ([]byte, error) {
 		return nil, err
 	}
 	if len(b) > MaxFile {
-		return nil, &fs.PathError{Op: "read", Path: name, Err: syscall.EFBIG}
+		return nil, fmt.Errorf("%s is larger than %d MiB", name, MaxFile>>20)
 	}
 	return b, nil
 }

@@ -99,7 +99,7 @@ func (p *CredentialPolicy) check() error {
 	case p.Lifetime < MinLifetime || p.Lifetime > MaxLifetime:
 		return invalid("lifetime %s is not within %s and %s", p.Lifetime, MinLifetime, MaxLifetime)
 	case p.RenewBefore < 0 || p.RenewBefore > p.Lifetime:
-		return invalid("renewBefore %s is not within 0 and the lifetime of %s", p.RenewBefore, p.Lifetime)
+		return invalid("renewBeforeSeconds %d is not within 0 and the lifetime of %d seconds", int64(p.RenewBefore.Seconds()), int64(p.Lifetime.Seconds()))
 	}
 	for _, k := range p.KeyTypes {
 		if !slices.Contains(keyTypes[:], k) {

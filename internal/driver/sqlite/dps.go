@@ -64,14 +64,18 @@ func (s dpsStore) Enrollment(ctx context.Context, service string, group bool, id
 			return err
 		}, service, flag(group), strings.ToLower(id))
 		if err == nil && !found {
-			err = noEnrollment(id)
+			err = noEnrollment(group, id)
 		}
 		return e, err
 	})
 }
 
-func noEnrollment(id string) error {
-	return causeway.Errorf(dps.CodeEnrollmentNotFound, "sqlite", "the enrollment %q does not exist", id)
+func noEnrollment(group bool, id string) error {
+	what := "enrollment"
+	if group {
+		what = "enrollment group"
+	}
+	return causeway.Errorf(dps.CodeEnrollmentNotFound, "sqlite", "the %s %q does not exist", what, id)
 }
 
 // PutEnrollment implements [dps.Store].
@@ -115,7 +119,7 @@ func mayReplace(what, id, old, match string) error {
 func (s dpsStore) DeleteEnrollment(ctx context.Context, service string, group bool, id, match string) error {
 	return exec(ctx, s.db, "DeleteEnrollment", 0, func(c *conn) error {
 		key := []any{service, flag(group), strings.ToLower(id)}
-		return remove(c, "dps_enrollments", "service = ? AND grouped = ? AND id = ?", "enrollment", id, match, noEnrollment(id), key...)
+		return remove(c, "dps_enrollments", "service = ? AND grouped = ? AND id = ?", "enrollment", id, match, noEnrollment(group, id), key...)
 	})
 }
 
