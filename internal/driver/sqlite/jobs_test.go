@@ -2,6 +2,7 @@ package sqlite_test
 
 import (
 	"context"
+	"log/slog"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -69,7 +70,7 @@ func TestLargeJob(t *testing.T) {
 	fill(t, db.Registry(), devices)
 	start := func(db *sqlite.DB) (*job.Service, *registry.Service, func()) {
 		reg := registry.New(registry.Options{Store: db.Registry(), Sealer: unsealed{}})
-		s := job.New(job.Options{Store: db.Jobs(), Selector: everybody{reg}, Registry: reg, Hubs: func(string) (job.Hub, bool) { return nil, false }})
+		s := job.New(job.Options{Store: db.Jobs(), Selector: everybody{reg}, Registry: reg, Hubs: func(string) (job.Hub, bool) { return nil, false }, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
 		ctx, cancel := context.WithCancel(context.Background())
 		done := make(chan error, 1)
 		go func() { done <- s.Run(ctx) }()

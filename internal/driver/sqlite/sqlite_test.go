@@ -1,6 +1,7 @@
 package sqlite_test
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -44,12 +45,21 @@ func TestRegistryDurable(t *testing.T) {
 // lives in memory.
 func crash(t *testing.T, path string) string {
 	t.Helper()
-	copied := filepath.Join(t.TempDir(), "crashed.db")
-	for _, suffix := range []string{"", "-wal"} {
+	file := func(suffix string) []byte {
 		b, err := os.ReadFile(path + suffix)
 		if err != nil {
 			t.Fatal(err)
 		}
+		return b
+	}
+	// Both are of one moment only if neither was begun anew meanwhile: a
+	// checkpoint writes to the first, and after it the log starts from its head.
+	data, wal := file(""), file("-wal")
+	for !bytes.Equal(data, file("")) || !bytes.HasPrefix(file("-wal"), wal) {
+		data, wal = file(""), file("-wal")
+	}
+	copied := filepath.Join(t.TempDir(), "crashed.db")
+	for suffix, b := range map[string][]byte{"": data, "-wal": wal} {
 		if err := os.WriteFile(copied+suffix, b, 0o600); err != nil {
 			t.Fatal(err)
 		}
