@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"path/filepath"
-	"strings"
 	"testing"
 )
 
@@ -38,35 +37,6 @@ func TestSettings(t *testing.T) {
 	}
 	if err := db.Close(); err != nil {
 		t.Error(err)
-	}
-}
-
-// TestReadPanics: what goes wrong where a read is done goes wrong where it was
-// asked for, and the connection is lent again.
-func TestReadPanics(t *testing.T) {
-	db, err := Open(t.Context(), filepath.Join(t.TempDir(), "state.db"), Options{Readers: 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := db.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
-	func() {
-		defer func() {
-			if p, _ := recover().(string); !strings.HasPrefix(p, "a bug\n") || !strings.Contains(p, "TestReadPanics") {
-				t.Errorf("panicked with %q", p)
-			}
-		}()
-		_, _ = read(t.Context(), db, "test", func(*conn) (int, error) { panic("a bug") })
-	}()
-	n, err := read(t.Context(), db, "test", func(c *conn) (int64, error) {
-		n, _, err := c.number("SELECT 7")
-		return n, err
-	})
-	if n != 7 || err != nil {
-		t.Errorf("read %d, %v after it", n, err)
 	}
 }
 

@@ -4,99 +4,58 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 )
 
 // readers is a pool of read-only connections. The channel holds one slot per
-// connection that may exist.
+// connection that may exist: nil means not open.
 type readers struct {
 	path  string
-	slots chan *reader
-}
-
-// reader is a slot. What is read is read by a goroutine of its own: SQLite takes a
-// deep stack, and those of the callers, of which there may be ten thousands with a
-// network connection each, would grow to it one by one.
-type reader struct {
-	conn *conn // nil when it is not open
-	work chan func()
-	done chan any // how each work has ended: nil, or what it panicked with
+	slots chan *conn
 }
 
 func newReaders(path string, n int) readers {
-	r := readers{path: path, slots: make(chan *reader, n)}
+	r := readers{path: path, slots: make(chan *conn, n)}
 	for range n {
-		r.slots <- &reader{}
+		r.slots <- nil
 	}
 	return r
-}
-
-// do has f done by the goroutine, and waits for it. Only who holds the slot calls
-// it.
-func (r *reader) do(f func()) {
-	if r.work == nil {
-		r.work, r.done = make(chan func()), make(chan any)
-		go r.run()
-	}
-	r.work <- f
-	if p := <-r.done; p != nil {
-		panic(p)
-	}
-}
-
-func (r *reader) run() {
-	for f := range r.work {
-		r.done <- outcome(f)
-	}
-}
-
-// outcome returns what f panics with, and where that was.
-func outcome(f func()) (p any) {
-	defer func() {
-		if p = recover(); p != nil {
-			p = fmt.Sprintf("%v\n\n%s", p, debug.Stack())
-		}
-	}()
-	f()
-	return nil
 }
 
 // read lends a connection to f. When f fails because of the storage, the
 // connection is replaced. It waits for a free connection as long as ctx lasts;
 // f itself is expected to be short.
-func read[T any](ctx context.Context, db *DB, op string, f func(c *conn) (T, error)) (v T, err error) {
+func read[T any](ctx context.Context, db *DB, op string, f func(c *conn) (T, error)) (T, error) {
 	var zero T
 	if err := ctx.Err(); err != nil {
 		return zero, err
 	}
-	var r *reader
+	var c *conn
 	select {
-	case r = <-db.readers.slots:
+	case c = <-db.readers.slots:
 	default:
 		select {
-		case r = <-db.readers.slots:
+		case c = <-db.readers.slots:
 		case <-ctx.Done():
 			return zero, ctx.Err()
 		}
 	}
-	defer func() { db.readers.slots <- r }()
+	defer func() { db.readers.slots <- c }()
 	select {
 	case <-db.writer.closing:
 		return zero, border(op, errClosed)
 	default:
 	}
-	r.do(func() {
-		if r.conn == nil {
-			if r.conn, err = db.readers.open(ctx); err != nil {
-				r.conn = nil
-				return
-			}
+	if c == nil {
+		var err error
+		if c, err = db.readers.open(ctx); err != nil {
+			return zero, border(op, err)
 		}
-		if v, err = f(r.conn); fatal(err) {
-			err = errors.Join(err, r.conn.close())
-			r.conn = nil
-		}
-	})
+	}
+	v, err := f(c)
+	if fatal(err) {
+		err = errors.Join(err, c.close())
+		c = nil
+	}
 	if err != nil {
 		return zero, border(op, err)
 	}
@@ -116,17 +75,13 @@ func (r *readers) open(ctx context.Context) (*conn, error) {
 func (r *readers) close() error {
 	var errs []error
 	for range cap(r.slots) {
-		slot := <-r.slots
-		if slot.conn != nil {
-			errs = append(errs, slot.conn.close())
-		}
-		if slot.work != nil {
-			close(slot.work)
+		if c := <-r.slots; c != nil {
+			errs = append(errs, c.close())
 		}
 	}
 	// Late callers find a slot, see that the database is closing and give up.
 	for range cap(r.slots) {
-		r.slots <- &reader{}
+		r.slots <- nil
 	}
 	return errors.Join(errs...)
 }
