@@ -46,13 +46,13 @@ func (s *Service) newScan(hub string, cond *hubquery.Condition, reads []*hubquer
 func partsOf(p *hubquery.Path) registry.Parts {
 	section := func(properties, metadata registry.Parts) registry.Parts {
 		if len(p.Segments) == 0 {
-			return registry.PartTwin | properties | metadata
+			return registry.PartVersions | properties | metadata
 		}
 		switch s := p.Segments[0]; {
 		case s.Element:
 			return 0
 		case s.Name == versionMember:
-			return registry.PartTwin
+			return registry.PartVersions
 		case s.Name == metadataMember:
 			return metadata
 		default:
@@ -74,11 +74,13 @@ func partsOf(p *hubquery.Path) registry.Parts {
 		if len(p.Segments) > 0 {
 			return 0
 		}
-		return registry.PartTwin | registry.PartDesired | registry.PartDesiredMetadata | registry.PartReported | registry.PartReportedMetadata
+		return registry.PartVersions | registry.PartDesired | registry.PartDesiredMetadata | registry.PartReported | registry.PartReportedMetadata
 	case hubquery.Status, hubquery.StatusReason, hubquery.StatusUpdateTime:
 		return registry.PartStatus
-	case hubquery.AuthenticationType, hubquery.X509Thumbprint:
+	case hubquery.AuthenticationType:
 		return registry.PartAuthentication
+	case hubquery.X509Thumbprint:
+		return registry.PartThumbprints
 	case hubquery.Capabilities, hubquery.DeviceScope, hubquery.ParentScopes:
 		return registry.PartEdge
 	case hubquery.ConnectionStateUpdatedTime, hubquery.LastActivityTime:

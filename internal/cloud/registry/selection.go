@@ -15,18 +15,20 @@ type Parts uint16
 // The parts.
 const (
 	PartIdentity         Parts = 1 << iota // everything that none of the others is
-	PartAuthentication                     // Auth, but for the keys
+	PartAuthentication                     // Auth.Type
+	PartThumbprints                        // the thumbprints of Auth
 	PartStatus                             // Enabled, StatusReason, StatusUpdated
 	PartEdge                               // Edge, DeviceScope, ParentScopes
 	PartActivity                           // the connection facts
-	PartTwin                               // Version, ETag, ModelID, and the versions of the sections
+	PartTwin                               // Version, ETag, ModelID
+	PartVersions                           // Desired.Version, Reported.Version
 	PartTags                               // Tags
 	PartDesired                            // Desired.Properties
 	PartDesiredMetadata                    // Desired.Metadata
 	PartReported                           // Reported.Properties
 	PartReportedMetadata                   // Reported.Metadata
 
-	AllParts = PartIdentity | PartAuthentication | PartStatus | PartEdge | PartActivity | PartTwin | PartTags | PartDesired | PartDesiredMetadata | PartReported | PartReportedMetadata
+	AllParts = PartIdentity | PartAuthentication | PartThumbprints | PartStatus | PartEdge | PartActivity | PartTwin | PartVersions | PartTags | PartDesired | PartDesiredMetadata | PartReported | PartReportedMetadata
 )
 
 // Selection asks for many records.

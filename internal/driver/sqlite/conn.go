@@ -167,35 +167,63 @@ func (c *conn) query(text string, each func(r row) error, args ...any) (err erro
 
 // rows runs a statement that has its arguments.
 func (st *statement) rows(each func(r row) error) (err error) {
-	rows, err := st.stmt.QueryContext(context.Background(), st.args)
+	cur, err := st.open()
 	if err != nil {
 		return err
 	}
 	defer func() {
-		if e := rows.Close(); err == nil {
+		if e := cur.close(); err == nil {
 			err = e
 		}
 	}()
-	if st.row == nil {
-		st.row = make([]driver.Value, len(rows.Columns()))
-	}
-	defer clear(st.row)
 	for {
-		switch err := rows.Next(st.row); {
-		case errors.Is(err, io.EOF):
-			return nil
-		case err != nil:
+		r, err := cur.next()
+		if err != nil || r == nil {
 			return err
 		}
-		if err := each(st.row); err != nil {
+		if err := each(r); err != nil {
 			return err
 		}
 	}
 }
 
+// cursor goes through the result of a statement.
+type cursor struct {
+	st   *statement
+	rows driver.Rows
+}
+
+// open runs a statement that has its arguments. The cursor must be closed.
+func (st *statement) open() (cursor, error) {
+	rows, err := st.stmt.QueryContext(context.Background(), st.args)
+	if err != nil {
+		return cursor{}, err
+	}
+	if st.row == nil {
+		st.row = make([]driver.Value, len(rows.Columns()))
+	}
+	return cursor{st, rows}, nil
+}
+
+// next returns the next row, nil when there is none.
+func (cur cursor) next() (row, error) {
+	switch err := cur.rows.Next(cur.st.row); {
+	case errors.Is(err, io.EOF):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	return cur.st.row, nil
+}
+
+func (cur cursor) close() error {
+	clear(cur.st.row)
+	return cur.rows.Close()
+}
+
 // once is query for a text that is not worth keeping prepared.
 func (c *conn) once(text string, each func(r row) error, args ...any) (err error) {
-	st, err := c.prepare(text)
+	st, err := c.single(text, args)
 	if err != nil {
 		return err
 	}
@@ -204,11 +232,21 @@ func (c *conn) once(text string, each func(r row) error, args ...any) (err error
 			err = e
 		}
 	}()
+	return st.rows(each)
+}
+
+// single returns a statement with its arguments in place that is not kept. It
+// must be closed.
+func (c *conn) single(text string, args []any) (*statement, error) {
+	st, err := c.prepare(text)
+	if err != nil {
+		return nil, err
+	}
 	st.args = make([]driver.NamedValue, len(args))
 	for i, a := range args {
 		st.args[i] = driver.NamedValue{Ordinal: i + 1, Value: a}
 	}
-	return st.rows(each)
+	return st, nil
 }
 
 // number returns the single integer of a query, and whether there was a row.

@@ -58,20 +58,14 @@ func queryRecords(ctx context.Context, c *conn, sel *registry.Selection, each fu
 			parts = registry.AllParts
 		}
 	}
-	text, args, l := a.statement(sel, parts)
-	var rec registry.Record
 	n := 0
-	return c.once(text, func(r row) error {
+	return a.each(c, sel, parts, func(rec *registry.Record) error {
 		if n++; n%checkEvery == 0 {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
 		}
-		rec = registry.Record{}
-		if err := l.scan(r, sel.Hub, &rec); err != nil {
-			return err
-		}
-		if sel.Keep != nil && !sel.Keep(&rec) {
+		if sel.Keep != nil && !sel.Keep(rec) {
 			return nil
 		}
 		if whole {
@@ -83,11 +77,11 @@ func queryRecords(ctx context.Context, c *conn, sel *registry.Selection, each fu
 			if len(recs) != 1 {
 				return fmt.Errorf("identity %s has no twin", rec.ID)
 			}
-			rec = recs[0]
+			*rec = recs[0]
 			rec.Auth.Primary, rec.Auth.Secondary = "", ""
 		}
-		return each(&rec)
-	}, args...)
+		return each(rec)
+	})
 }
 
 // layout is the columns of a query: which there are, and where.
@@ -105,6 +99,9 @@ type field struct {
 	read    func(r row, rec *registry.Record) error // r begins with the columns
 }
 
+// identityParts are those that identityFields read.
+const identityParts = registry.PartIdentity | registry.PartAuthentication | registry.PartThumbprints | registry.PartStatus | registry.PartEdge | registry.PartActivity
+
 // The fields of records, in the order of their columns.
 var (
 	identityFields = []field{
@@ -114,8 +111,12 @@ var (
 			rec.GenerationID, rec.ETag, rec.Created, rec.ManagedBy = r.text(0), r.text(1), instant(r.int(2)), r.text(3)
 			return readConfigurations(rec, r.text(4))
 		}},
-		{registry.PartAuthentication, []string{"i.auth_type", "i.thumb_primary", "i.thumb_secondary"}, func(r row, rec *registry.Record) error {
-			rec.Auth = registry.Authentication{Type: auth.Type(r.text(0)), PrimaryThumb: r.text(1), SecondThumb: r.text(2)}
+		{registry.PartAuthentication, []string{"i.auth_type"}, func(r row, rec *registry.Record) error {
+			rec.Auth.Type = auth.Type(r.text(0))
+			return nil
+		}},
+		{registry.PartThumbprints, []string{"i.thumb_primary", "i.thumb_secondary"}, func(r row, rec *registry.Record) error {
+			rec.Auth.PrimaryThumb, rec.Auth.SecondThumb = r.text(0), r.text(1)
 			return nil
 		}},
 		{registry.PartStatus, []string{"i.enabled", "i.status_reason", "i.status_updated"}, func(r row, rec *registry.Record) error {
@@ -132,9 +133,12 @@ var (
 		}},
 	}
 	twinFields = []field{
-		{registry.PartTwin, []string{"t.version", "t.etag", "t.model", "t.desired_version", "t.reported_version"}, func(r row, rec *registry.Record) error {
-			t := &rec.Twin
-			t.Version, t.ETag, t.ModelID, t.Desired.Version, t.Reported.Version = r.int(0), r.int(1), r.text(2), r.int(3), r.int(4)
+		{registry.PartTwin, []string{"t.version", "t.etag", "t.model"}, func(r row, rec *registry.Record) error {
+			rec.Twin.Version, rec.Twin.ETag, rec.Twin.ModelID = r.int(0), r.int(1), r.text(2)
+			return nil
+		}},
+		{registry.PartVersions, []string{"t.desired_version", "t.reported_version"}, func(r row, rec *registry.Record) error {
+			rec.Twin.Desired.Version, rec.Twin.Reported.Version = r.int(0), r.int(1)
 			return nil
 		}},
 		{registry.PartReported, []string{"CAST(t.reported AS BLOB)"}, func(r row, rec *registry.Record) error {
@@ -180,7 +184,7 @@ func newLayout(modules bool, parts registry.Parts) layout {
 	return l
 }
 
-// scan reads a row into a record that is empty.
+// scan reads a row into a record in which its fields are empty.
 func (l *layout) scan(r row, hub string, rec *registry.Record) error {
 	rec.ID = causeway.Identity{Hub: hub, Device: r.text(0)}
 	r = r[1:]

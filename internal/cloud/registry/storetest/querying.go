@@ -79,12 +79,19 @@ var querying = []contractCase{
 			"whole":         {registry.Selection{Whole: true}, whole},
 			"whole, looked": {registry.Selection{Whole: true, Need: registry.PartTags, Keep: func(r *registry.Record) bool { return strings.Contains(string(r.Twin.Tags), "Köln") }}, whole},
 			"nothing":       {registry.Selection{}, func(r registry.Record) registry.Record { return registry.Record{ID: r.ID} }},
-			"identity":      {registry.Selection{Need: registry.PartIdentity | registry.PartAuthentication | registry.PartStatus | registry.PartEdge | registry.PartActivity}, func(r registry.Record) registry.Record { r.Twin = registry.Twin{}; return r }},
+			"identity":      {registry.Selection{Need: registry.PartIdentity | registry.PartAuthentication | registry.PartThumbprints | registry.PartStatus | registry.PartEdge | registry.PartActivity}, func(r registry.Record) registry.Record { r.Twin = registry.Twin{}; return r }},
 			"status": {registry.Selection{Need: registry.PartStatus}, func(r registry.Record) registry.Record {
 				return registry.Record{ID: r.ID, Enabled: r.Enabled, StatusReason: r.StatusReason, StatusUpdated: r.StatusUpdated}
 			}},
 			"authentication": {registry.Selection{Need: registry.PartAuthentication}, func(r registry.Record) registry.Record {
-				return registry.Record{ID: r.ID, Auth: r.Auth}
+				return registry.Record{ID: r.ID, Auth: registry.Authentication{Type: r.Auth.Type}}
+			}},
+			"thumbprints": {registry.Selection{Need: registry.PartThumbprints}, func(r registry.Record) registry.Record {
+				return registry.Record{ID: r.ID, Auth: registry.Authentication{PrimaryThumb: r.Auth.PrimaryThumb, SecondThumb: r.Auth.SecondThumb}}
+			}},
+			"identity and versions": {registry.Selection{Need: registry.PartAuthentication | registry.PartVersions}, func(r registry.Record) registry.Record {
+				t := registry.Twin{Desired: registry.Section{Version: r.Twin.Desired.Version}, Reported: registry.Section{Version: r.Twin.Reported.Version}}
+				return registry.Record{ID: r.ID, Auth: registry.Authentication{Type: r.Auth.Type}, Twin: t}
 			}},
 			"edge": {registry.Selection{Need: registry.PartEdge}, func(r registry.Record) registry.Record {
 				return registry.Record{ID: r.ID, Edge: r.Edge, DeviceScope: r.DeviceScope, ParentScopes: r.ParentScopes}
@@ -95,7 +102,7 @@ var querying = []contractCase{
 			"tags": {registry.Selection{Need: registry.PartTags}, func(r registry.Record) registry.Record {
 				return registry.Record{ID: r.ID, Twin: registry.Twin{Tags: r.Twin.Tags}}
 			}},
-			"sections": {registry.Selection{Need: registry.PartTwin | registry.PartDesired | registry.PartReportedMetadata}, func(r registry.Record) registry.Record {
+			"sections": {registry.Selection{Need: registry.PartTwin | registry.PartVersions | registry.PartDesired | registry.PartReportedMetadata}, func(r registry.Record) registry.Record {
 				t := r.Twin
 				t.Tags, t.Desired.Metadata, t.Reported.Properties = nil, nil, nil
 				return registry.Record{ID: r.ID, Twin: t}
