@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/causeway-iot/causeway/internal/testkit/process"
 )
 
 // garbage returns bytes that follow no protocol, the same ones every time.
@@ -92,10 +94,7 @@ func closes(t *testing.T, c net.Conn, text string, end bool) {
 // renegotiate asks for a new handshake within a connection, which crypto/tls
 // cannot, so OpenSSL does.
 func renegotiate(t *testing.T, addr string) {
-	openssl, err := exec.LookPath("openssl")
-	if err != nil {
-		t.Skip("needs the openssl command")
-	}
+	openssl := process.Tool(t, "openssl")
 	cmd := exec.CommandContext(t.Context(), openssl, "s_client", "-connect", addr, "-servername", "localhost", "-tls1_2", "-legacy_renegotiation")
 	in, err := cmd.StdinPipe()
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/causeway-iot/causeway/internal/cloud/dps"
 	"github.com/causeway-iot/causeway/internal/core/attestation"
 	"github.com/causeway-iot/causeway/internal/core/pki"
+	"github.com/causeway-iot/causeway/internal/testkit/process"
 	"github.com/causeway-iot/causeway/internal/wire/sas"
 )
 
@@ -145,10 +146,7 @@ func TestBodies(t *testing.T) {
 // TestOpenSSL makes the request and checks the chain with OpenSSL, as a device
 // maker does.
 func TestOpenSSL(t *testing.T) {
-	tool, err := exec.LookPath("openssl")
-	if err != nil {
-		t.Skip("openssl is not installed")
-	}
+	tool := process.Tool(t, "openssl")
 	w := newWorld(t)
 	w.issues()
 	dir := t.TempDir()

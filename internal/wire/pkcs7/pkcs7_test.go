@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/causeway-iot/causeway/internal/core/pki"
+	"github.com/causeway-iot/causeway/internal/testkit/process"
 	"github.com/causeway-iot/causeway/internal/wire/pkcs7"
 )
 
@@ -42,10 +43,7 @@ func TestCertificates(t *testing.T) {
 	if rest, err := asn1.Unmarshal(der, new(asn1.RawValue)); err != nil || len(rest) > 0 {
 		t.Fatalf("not one value: %v", err)
 	}
-	openssl, err := exec.LookPath("openssl")
-	if err != nil {
-		t.Skip("openssl is not installed")
-	}
+	openssl := process.Tool(t, "openssl")
 	path := filepath.Join(t.TempDir(), "m.p7b")
 	if err := os.WriteFile(path, der, 0o600); err != nil {
 		t.Fatal(err)
