@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/causeway-iot/causeway/internal/core/blob"
 	"github.com/causeway-iot/causeway/internal/core/keyed"
@@ -246,18 +245,7 @@ func (s *Store) Container(name string) blob.Bucket { return bucket{s, name} }
 
 // Run forgets blocks that nobody commits, until ctx ends. What cannot be
 // forgotten now is tried again.
-func (s *Store) Run(ctx context.Context) error {
-	tick := time.NewTicker(SweepEvery)
-	defer tick.Stop()
-	for {
-		_ = s.Sweep(ctx, time.Now().Add(-blob.StagedFor))
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		}
-	}
-}
+func (s *Store) Run(ctx context.Context) error { return blob.Sweep(ctx, SweepEvery, s.Sweep) }
 
 // room checks that the reserve is free.
 func (s *Store) room() error {

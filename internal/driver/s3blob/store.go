@@ -254,7 +254,7 @@ func (s *Store) Containers(ctx context.Context, prefix, after string, limit int)
 		}
 		name, dir := strings.CutSuffix(strings.TrimPrefix(o.Key, s.prefix), "/")
 		if !dir || name <= after || blob.CheckContainer(name) != nil {
-			return true, nil
+			return true, nil //nolint:nilerr // no container of ours
 		}
 		info, err := s.Stat(ctx, name)
 		switch {
@@ -279,18 +279,7 @@ func (s *Store) Container(name string) blob.Bucket { return bucket{s, name} }
 
 // Run forgets blocks that nobody commits, and other leftovers, until ctx ends.
 // What cannot be forgotten now is tried again.
-func (s *Store) Run(ctx context.Context) error {
-	tick := time.NewTicker(SweepEvery)
-	defer tick.Stop()
-	for {
-		_ = s.Sweep(ctx, time.Now().Add(-blob.StagedFor))
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		}
-	}
-}
+func (s *Store) Run(ctx context.Context) error { return blob.Sweep(ctx, SweepEvery, s.Sweep) }
 
 // hold waits for the sole right to change a name.
 func (s *Store) hold(key string) (release func()) { return s.locks.Lock(key) }
