@@ -25,6 +25,7 @@ type Configuration struct {
 	SystemMetrics   *Metrics             `json:"systemMetrics,omitempty"`
 	Metrics         *Metrics             `json:"metrics,omitempty"`
 	ETag            string               `json:"etag,omitempty"`
+	Problem         string               `json:"problem,omitempty"` // why it targets nothing new; only ever received
 }
 
 // ConfigurationContent is what a [Configuration] sets: one of the members. Keys
@@ -76,7 +77,7 @@ func (s *Service) CreateConfiguration(ctx context.Context, c Configuration) (Con
 
 // UpdateConfiguration replaces the target condition, the priority, the labels
 // and the metrics of a configuration if its etag still is match. Its content
-// cannot be changed. Codes: ConfigurationNotFound, PreconditionFailed, and those
+// cannot be changed, unless it is what its Problem is about. Codes: ConfigurationNotFound, PreconditionFailed, and those
 // of CreateConfiguration.
 func (s *Service) UpdateConfiguration(ctx context.Context, c Configuration, match string) (Configuration, error) {
 	var out Configuration

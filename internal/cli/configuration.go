@@ -76,15 +76,26 @@ func newCmdConfigList(st *state.State, l *login) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return out.print(list, func(t *table) {
-				t.row("id", "for", "priority", "targeted", "applied", "condition")
-				for _, c := range list {
-					t.row(c.ID, kindOf(c.Content), c.Priority, result(c, "targetedCount"), result(c, "appliedCount"), c.TargetCondition)
-				}
-			})
+			return out.print(list, func(t *table) { configList(t, list) })
 		})
 	}
 	return cmd
+}
+
+func configList(t *table, list []client.Configuration) {
+	head := []any{"id", "for", "priority", "targeted", "applied", "condition"}
+	broken := slices.ContainsFunc(list, func(c client.Configuration) bool { return c.Problem != "" })
+	if broken {
+		head = append(head, "problem")
+	}
+	t.row(head...)
+	for _, c := range list {
+		row := []any{c.ID, kindOf(c.Content), c.Priority, result(c, "targetedCount"), result(c, "appliedCount"), c.TargetCondition}
+		if broken {
+			row = append(row, c.Problem)
+		}
+		t.row(row...)
+	}
 }
 
 func newCmdConfigShow(st *state.State, l *login) *cobra.Command {
@@ -109,6 +120,9 @@ func configTable(t *table, c client.Configuration) {
 	t.row("for", kindOf(c.Content))
 	t.row("condition", c.TargetCondition)
 	t.row("priority", c.Priority)
+	if c.Problem != "" {
+		t.row("problem", c.Problem)
+	}
 	for _, name := range slices.Sorted(maps.Keys(c.Labels)) {
 		t.row("label "+name, c.Labels[name])
 	}
@@ -242,22 +256,27 @@ func newCmdConfigCreate(st *state.State, l *login) *cobra.Command {
 }
 
 func newCmdConfigUpdate(st *state.State, l *login) *cobra.Command {
-	var match string
+	var match, content string
 	var f configFlags
 	cmd := &cobra.Command{
 		Use: "update ID", Short: "Change the condition, priority, labels or metrics of a configuration", Args: exactArgs("ID"), ValidArgsFunction: l.completeConfigurations,
-		Long:    "Changes what is given; labels and metrics are replaced, \"\" removes them. The content of a\nconfiguration never changes: create another one of a higher priority.",
+		Long:    "Changes what is given; labels and metrics are replaced, \"\" removes them. The content of a\nconfiguration never changes: create another one of a higher priority. Only that of one whose problem\nis the content, which an earlier release took, is mended with --content.",
 		Example: "  causeway config update fan-north -t \"tags.site IN ['north', 'south']\"",
 	}
 	out := addOutput(cmd, st)
 	f.add(cmd)
 	addMatch(cmd, &match)
+	cmd.Flags().StringVarP(&content, "content", "c", "", "`JSON` in the place of a content that makes no sense any more, or @FILE")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		var none client.Configuration
-		if err := f.set(cmd, &none); err != nil {
+		var given client.Configuration
+		err := f.set(cmd, &given)
+		if err == nil && cmd.Flags().Changed("content") {
+			given.Content, err = contentFlag(st, content)
+		}
+		if err != nil {
 			return err
 		}
-		if !slices.ContainsFunc([]string{"target-condition", "priority", "label", "metric"}, cmd.Flags().Changed) {
+		if !slices.ContainsFunc([]string{"target-condition", "priority", "label", "metric", "content"}, cmd.Flags().Changed) {
 			return usagef("nothing to change: pass --target-condition, --priority, --label or --metric")
 		}
 		return l.with(cmd.Context(), func(ctx context.Context, s *client.Service) error {
@@ -267,6 +286,9 @@ func newCmdConfigUpdate(st *state.State, l *login) *cobra.Command {
 			}
 			if err := f.set(cmd, &c); err != nil {
 				return err
+			}
+			if cmd.Flags().Changed("content") {
+				c.Content = given.Content
 			}
 			if match == "" {
 				match = c.ETag // what is kept is what was read

@@ -138,10 +138,10 @@ func (h *hubs) waiting(name string) prometheus.Collector {
 	}, name, func(ctx context.Context) (int, error) { return h.commands.Waiting(ctx, name) })
 }
 
-// brokenConfigurations is the metric of configurations that target nothing.
+// brokenConfigurations is the metric of configurations that target nothing new.
 func (h *hubs) brokenConfigurations(name string) prometheus.Collector {
 	return h.gauge(prometheus.GaugeOpts{
-		Name: "causeway_hub_configurations_broken", Help: "Configurations whose target condition makes no sense to this version of the program.",
+		Name: "causeway_hub_configurations_broken", Help: "Configurations whose target condition or content makes no sense to this version of the program: they target nothing new.",
 		ConstLabels: prometheus.Labels{"hub": name},
 	}, name, func(context.Context) (int, error) { return h.deployments.Broken(name), nil })
 }

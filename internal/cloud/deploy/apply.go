@@ -95,7 +95,7 @@ func (s *Service) applyModules(ctx context.Context, rec *registry.Record, c *con
 		return err
 	}
 	members := l.members(ctx, Edge, rec, now.Configurations, nil, true)
-	auto := deploy(members)
+	auto := deploy(members, now.Configurations)
 	trace, err := s.o.Store.Trace(ctx, rec.ID)
 	if err != nil {
 		return err

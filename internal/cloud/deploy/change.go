@@ -16,8 +16,9 @@ import (
 )
 
 // Put creates a configuration, or with match, the etag that the caller saw or
-// "*", changes the target condition, priority, labels and metrics of one. It
-// returns it as it is then, when that is durable; twins follow.
+// "*", changes the target condition, priority, labels and metrics of one, and
+// the content of one whose content makes no sense any more. It returns it as it
+// is then, when that is durable; twins follow.
 //
 // Codes: ArgumentInvalid (id, labels, priority), InvalidConfigurationContent,
 // InvalidConfigurationTargetCondition, InvalidConfigurationCustomMetricsQuery,
@@ -42,7 +43,7 @@ func (s *Service) Put(ctx context.Context, hub string, c Configuration, match st
 			"configuration %q exists already; send its etag, or *, in If-Match to change it", c.ID)
 	}
 	next := c
-	next.ETag, next.Updated = newETag(), timestamp()
+	next.ETag, next.Updated, next.Problem = newETag(), timestamp(), ""
 	if match != "" {
 		if old == nil {
 			return Configuration{}, missing(op, c.ID)
@@ -50,10 +51,13 @@ func (s *Service) Put(ctx context.Context, hub string, c Configuration, match st
 		if err := checkMatch(op, &old.Configuration, match); err != nil {
 			return Configuration{}, err
 		}
-		if err := sameContent(op, &old.Configuration, &next); err != nil {
-			return Configuration{}, err
+		next.Created = old.Created
+		if !old.opaque { // else there is nothing to keep
+			if err := sameContent(op, &old.Configuration, &next); err != nil {
+				return Configuration{}, err
+			}
+			next.Content, next.SchemaVersion = old.Content, old.SchemaVersion
 		}
-		next.Content, next.Created, next.SchemaVersion = old.Content, old.Created, old.SchemaVersion
 	} else {
 		next.Created = next.Updated
 		if was := f.stored[c.ID]; was != nil && !next.Created.After(was.Updated) {
@@ -127,9 +131,14 @@ func (s *Service) show(f *fleet, configs map[string]*compiled) {
 
 // admit refuses one more configuration than a hub may have.
 func (s *Service) admit(op string, b *book, k Kind) error {
-	have, most, what := len(b.of[Device])+len(b.of[Module]), s.o.MaxConfigurations, "configurations of devices and modules"
+	have, most, what := 0, s.o.MaxConfigurations, "configurations of devices and modules"
 	if k == Edge {
-		have, most, what = len(b.of[Edge]), s.o.MaxDeployments, "edge deployments"
+		most, what = s.o.MaxDeployments, "edge deployments"
+	}
+	for _, c := range b.all {
+		if (c.kind == Edge) == (k == Edge) {
+			have++
+		}
 	}
 	if have >= most {
 		return causeway.Errorf(causeway.ConfigurationCountLimitExceeded, op, "the hub has %d %s, the most it may have: delete one first", have, what)

@@ -18,9 +18,14 @@ type compiled struct {
 	content content
 	base    bool                // of an edge deployment
 	cond    *hubquery.Condition // nil targets nothing
-	broken  error               // why the condition makes no sense; devices are left as they are
+	broken  error               // why it makes no sense; devices are left as they are
+	opaque  bool                // what is broken is the content: nobody knows what it sets
+	damaged bool                // nobody knows its priority either
 	ord     int                 // its place in the book, lowest precedence first
 }
+
+// is reports whether c is of a kind, or may be.
+func (c *compiled) is(k Kind) bool { return c.kind == k || c.kind == 0 }
 
 // generation tells a configuration from others of its id, before and after.
 func (c *compiled) generation() string {
@@ -34,8 +39,15 @@ func (c *compiled) matches(r *registry.Record, row hubquery.Row) bool {
 }
 
 // precedence orders configurations, the one that wins last: by priority, then
-// the later one.
+// the later one. One whose priority nobody knows may win: nothing that it may
+// have set is to be overruled by mistake.
 func precedence(a, b *compiled) int {
+	if a.damaged != b.damaged {
+		if a.damaged {
+			return 1
+		}
+		return -1
+	}
 	return cmp.Or(cmp.Compare(a.Priority, b.Priority), a.Created.Compare(b.Created), cmp.Compare(a.ID, b.ID))
 }
 
@@ -120,8 +132,12 @@ func newBook(configs []*compiled) *book {
 	for i, c := range b.all {
 		c.ord = i
 		b.byID[c.ID] = c
-		b.of[c.kind] = append(b.of[c.kind], c)
-		b.bits[c.kind] = b.bits[c.kind].with(i)
+		for k := Device; k <= Edge; k++ {
+			if c.is(k) {
+				b.of[k] = append(b.of[k], c)
+				b.bits[k] = b.bits[k].with(i)
+			}
+		}
 		if c.cond == nil {
 			continue
 		}

@@ -22,12 +22,16 @@ type Configuration struct {
 	Created         time.Time
 	Updated         time.Time
 	ETag            string // without quotes
+	// Problem says why it targets nothing new: what is stored makes no sense to
+	// this version of the program. It is "" of a sound one, and not stored.
+	Problem string
 }
 
 // Kind says what the content of a configuration is for.
 type Kind uint8
 
-// The kinds of configurations.
+// The kinds of configurations. One whose content cannot be read may be of any:
+// it has none.
 const (
 	Device Kind = iota + 1 // deviceContent
 	Module                 // moduleContent
@@ -49,6 +53,10 @@ type Stored struct {
 	Pending bool
 	// Leaving says that it is deleted, but what it set may still be in twins.
 	Leaving bool
+	// Damaged says why what is stored cannot be read, nil when it can. Of a
+	// damaged one there are the hub, the id, the times, the etag, Pending and
+	// Leaving.
+	Damaged error
 }
 
 // newETag returns an etag that no configuration had before: base64 of decimal

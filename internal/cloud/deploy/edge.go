@@ -19,7 +19,7 @@ func (l *look) edge(ctx context.Context, device *registry.Record) error {
 		return err
 	}
 	members := l.members(ctx, Edge, device, agent.Configurations, l.m.device, l.m.all)
-	d := deploy(members)
+	d := deploy(members, agent.Configurations)
 	d.frozen = len(d.applied) == 0
 	right := l.agrees(d, agent.Configurations)
 	var manual Trace // of the device
@@ -61,7 +61,7 @@ func (l *look) agrees(d *deployment, have map[string]string) bool {
 	for id, status := range have {
 		if c := l.b.byID[id]; c == nil {
 			return false // deleted
-		} else if c.kind == Edge {
+		} else if c.is(Edge) {
 			if n++; d.is[id] != status {
 				return false
 			}

@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -10,21 +11,40 @@ import (
 // statuses are the states of configurations on an identity, by id.
 type statuses map[string]string
 
+// layers are the configurations of devices or modules on an identity, laid over
+// one another.
+type layers struct {
+	settings []setting // the lowest precedence first
+	is       statuses
+	// keeps says that nobody knows all that they set: what is set stays.
+	keeps bool
+}
+
 // overlay lays the settings of configurations of devices or modules over one
 // another, the lowest precedence first, and says which of them have a say: those
-// with a path that none after them sets as a whole.
-func overlay(members []*compiled) ([]setting, statuses) {
-	var all []setting
-	is := make(statuses, len(members))
+// with a path that none after them sets as a whole. When nobody knows what one
+// sets, it and those before it are as they are in have: they may be overruled.
+func overlay(members []*compiled, have map[string]string) layers {
+	l := layers{is: make(statuses, len(members))}
+	known := 0
 	for i, c := range members {
-		own := c.settings()
-		all = append(all, own...)
-		is[c.ID] = registry.ConfigurationTargeted
-		if slices.ContainsFunc(own, func(s setting) bool { return !overruled(s.path, members[i+1:]) }) {
-			is[c.ID] = registry.ConfigurationApplied
+		if c.opaque {
+			l.keeps, known = true, i+1
 		}
 	}
-	return all, is
+	for _, c := range members[:known] {
+		l.is[c.ID] = cmp.Or(have[c.ID], registry.ConfigurationTargeted)
+	}
+	for i := known; i < len(members); i++ {
+		c := members[i]
+		own := c.settings()
+		l.settings = append(l.settings, own...)
+		l.is[c.ID] = registry.ConfigurationTargeted
+		if slices.ContainsFunc(own, func(s setting) bool { return !overruled(s.path, members[i+1:]) }) {
+			l.is[c.ID] = registry.ConfigurationApplied
+		}
+	}
+	return l
 }
 
 // settings returns the settings of a configuration of devices or modules.
@@ -74,15 +94,26 @@ func (d *deployment) name() string {
 }
 
 // deploy chooses the base of the highest precedence, and the layers of a higher
-// priority than it has. Without a base nothing is applied.
-func deploy(members []*compiled) *deployment {
+// priority than it has. Without a base nothing is applied, nor when nobody knows
+// whether a configuration behind the base is another base, or a layer of what:
+// all stays as it is in have.
+func deploy(members []*compiled, have map[string]string) *deployment {
 	d := &deployment{is: make(statuses, len(members))}
-	base := -1
+	base, opaque := -1, -1
 	for i, c := range members {
 		d.is[c.ID] = registry.ConfigurationTargeted
 		if c.base {
 			base = i
 		}
+		if c.opaque {
+			opaque = i
+		}
+	}
+	if opaque > base {
+		for id := range d.is {
+			d.is[id] = cmp.Or(have[id], d.is[id])
+		}
+		return d
 	}
 	if base < 0 {
 		return d

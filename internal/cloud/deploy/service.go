@@ -117,9 +117,7 @@ func Open(ctx context.Context, o Options) (*Service, error) {
 		f.stored[c.ID] = c
 	}
 	for _, f := range fleets {
-		if err := s.rebuild(f); err != nil {
-			return nil, fmt.Errorf("load configurations of hub %s: %w", f.hub, err)
-		}
+		s.rebuild(f)
 	}
 	end, err := o.Store.Begin(ctx)
 	if err != nil {
@@ -139,9 +137,11 @@ func Open(ctx context.Context, o Options) (*Service, error) {
 // fleet returns the configurations of a hub, nil when it never had any.
 func (s *Service) fleet(hub string) *fleet { return (*s.fleets.Load())[hub] }
 
-// rebuild makes the book of a hub from its stored configurations. The caller
-// holds mu, or is alone.
-func (s *Service) rebuild(f *fleet) error {
+// rebuild makes the book of a hub from its stored configurations. They made sense
+// when they were stored, maybe to another version of the program: one that no
+// longer does is set aside, and keeps nobody from working. The caller holds mu,
+// or is alone.
+func (s *Service) rebuild(f *fleet) {
 	var configs []*compiled
 	for _, c := range f.stored {
 		if c.Leaving {
@@ -149,16 +149,22 @@ func (s *Service) rebuild(f *fleet) error {
 		}
 		one, err := compile(&c.Configuration)
 		if one == nil {
-			return fmt.Errorf("configuration %s: %w", c.ID, err)
+			one = &compiled{Configuration: c.Configuration, opaque: true, damaged: c.Damaged != nil}
 		}
-		if one.broken = err; err != nil {
-			s.log.Error("a configuration targets nothing new until it is mended: its condition makes no sense to this version of the program",
-				"hub", f.hub, "configuration", c.ID, "error", err)
+		if c.Damaged != nil {
+			err = fmt.Errorf("what is stored of it cannot be read: %w", c.Damaged)
+		}
+		if err != nil {
+			one.broken, one.Problem = err, causeway.MessageOf(err)
+			if c.Damaged != nil {
+				one.Problem = err.Error()
+			}
+			s.log.Error("a configuration targets nothing new until it is mended or deleted: it makes no sense to this version of the program",
+				"hub", f.hub, "configuration", c.ID, "content", one.opaque, "error", err)
 		}
 		configs = append(configs, one)
 	}
 	f.book.Store(newBook(configs))
-	return nil
 }
 
 // compile makes a configuration ready that was checked before. With an error of
@@ -177,8 +183,8 @@ func compile(c *Configuration) (*compiled, error) {
 	return one, err
 }
 
-// Broken returns how many configurations of a hub have conditions that make no
-// sense to this version of the program.
+// Broken returns how many configurations of a hub make no sense to this version
+// of the program.
 func (s *Service) Broken(hub string) (n int) {
 	f := s.fleet(hub)
 	if f == nil {

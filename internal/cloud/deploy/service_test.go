@@ -1,6 +1,8 @@
 package deploy_test
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -199,6 +201,110 @@ func TestMetrics(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// TestBrokenContent: a stored content that this version of the program does not
+// take, or that cannot be read at all, keeps nobody from working. What it set
+// stays, also where the device has others, until it is mended or deleted; those
+// of a higher precedence go on.
+func TestBrokenContent(t *testing.T) {
+	for name, spoil := range map[string]func(*deploy.Stored){
+		"content": func(c *deploy.Stored) { c.Content = json.RawMessage(`{"deviceContent":{"of.old.a":1}}`) },
+		"layers":  func(c *deploy.Stored) { c.Content = json.RawMessage(`{"bygone":1}`) },
+		"nothing": func(c *deploy.Stored) {
+			*c = deploy.Stored{Hub: c.Hub, Damaged: errors.New("unexpected end of JSON"), Configuration: deploy.Configuration{
+				ID: c.ID, Created: c.Created, Updated: c.Updated, ETag: c.ETag,
+			}}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, deploy.Options{}, func(t *testing.T, w *world) { testBrokenContent(t, w, name, spoil) })
+		})
+	}
+}
+
+func testBrokenContent(t *testing.T, w *world, name string, spoil func(*deploy.Stored)) {
+	w.create(dev("has"), false, `{"a":1}`)
+	w.create(dev("edge"), true, "")
+	w.create(dev("by-hand"), true, "")
+	w.put("low", 1, "tags.a = 1", `{"deviceContent":{"properties.desired.low":1,"properties.desired.a":0}}`)
+	w.put("old", 5, "tags.a = 1", plain)
+	w.put("base", 1, "deviceId IN ['edge', 'by-hand']", base("", ""))
+	w.settle()
+	manual := base(`"mine":`+module("mine:1"), "")
+	w.must(w.service.ApplyContent(t.Context(), dev("by-hand"), []byte(manual)))
+	w.settle()
+	agent, byHand := w.get(mod("edge", "$edgeAgent")).Twin.Desired.Properties, w.get(mod("by-hand", "$edgeAgent")).Twin.Desired.Properties
+	w.store.Fail(func(string) error { return causeway.Errorf(causeway.ServiceUnavailable, "test", "dead") })
+	w.halt() // a crash: everything is looked at again
+	w.store.Fail(nil)
+	all, err := w.store.Configurations(t.Context())
+	w.must(err)
+	for _, c := range all {
+		if c.ID != "low" {
+			spoil(&c)
+			w.must(w.store.PutConfiguration(t.Context(), c))
+		}
+	}
+	w.open()
+	if n := w.service.Broken(hub); n != 2 {
+		t.Errorf("%d are broken", n)
+	}
+	list := w.service.List(hub, 0)
+	if len(list) != 3 || list[0].Problem == "" || list[1].Problem != "" || list[2].Problem == "" {
+		t.Errorf("listed: %+v", list)
+	}
+	w.create(dev("new"), false, `{"a":1}`)
+	w.create(dev("newer"), true, "")
+	w.put("high", 9, "tags.a = 1", `{"deviceContent":{"properties.desired.b":2,"properties.desired.low":7}}`)
+	w.put("lower", 0, "tags.a = 1", `{"deviceContent":{"properties.desired.c":3}}`)
+	w.put("edge-low", 0, "*", base(`"low":`+module("low:1"), ""))
+	w.settle()
+	held := on{"old": applied, "low": applied, "high": applied, "lower": targeted}
+	have := `{"a":1,"b":2,"low":7}`
+	if name == "nothing" { // nobody knows whether it wins
+		held["high"], have = targeted, `{"a":1,"low":1}`
+	}
+	w.check(dev("has"), have, held)
+	w.check(dev("new"), `{"a":0,"b":2,"c":3,"low":7}`, on{"low": applied, "high": applied, "lower": applied})
+	w.check(mod("edge", "$edgeAgent"), string(agent), on{"base": applied, "edge-low": targeted})
+	w.check(mod("by-hand", "$edgeAgent"), string(byHand), on{"base": targeted, "edge-low": targeted})
+	w.checkModules("edge")
+	w.checkModules("by-hand", "mine")
+	w.checkModules("newer", "low")
+	// Something is changed by others: nothing of it is undone, nothing is lost.
+	w.desire(dev("has"), `{"own":1}`)
+	w.tag(dev("has"), `{"other":1}`)
+	w.settle()
+	w.halt()
+	w.open()
+	w.settle()
+	r := w.get(dev("has"))
+	if r.Configurations["old"] != applied || !strings.Contains(string(r.Twin.Desired.Properties), `"a":1`) {
+		t.Errorf("after changes: %s %v", r.Twin.Desired.Properties, r.Configurations)
+	}
+
+	// Another content is taken for one that makes no sense, none is not.
+	c, err := w.service.Get(hub, "old")
+	w.must(err)
+	c.Content = nil
+	if _, err := w.service.Put(t.Context(), hub, c, c.ETag); causeway.CodeOf(err) != causeway.InvalidConfigurationContent {
+		t.Errorf("mended with nothing: %v", err)
+	}
+	w.change("old", func(c *deploy.Configuration) {
+		c.Content, c.TargetCondition, c.Priority = json.RawMessage(`{"deviceContent":{"properties.desired.n":4}}`), "tags.a = 1", 5
+	})
+	w.remove("base")
+	w.settle()
+	w.check(dev("has"), `{"b":2,"low":7,"n":4,"own":1,"a":0,"c":3}`, on{"old": applied, "low": applied, "high": applied, "lower": applied})
+	w.check(dev("new"), `{"b":2,"low":7,"n":4,"a":0,"c":3}`, on{"old": applied, "low": applied, "high": applied, "lower": applied})
+	w.checkModules("edge", "low")
+	if n := w.service.Broken(hub); n != 0 {
+		t.Errorf("%d are broken", n)
+	}
+	if _, err := w.service.Put(t.Context(), hub, deploy.Configuration{ID: "old", Content: json.RawMessage(plain)}, "*"); causeway.CodeOf(err) != causeway.CannotModifyImmutableConfigurationContent {
+		t.Errorf("another content for a sound one: %v", err)
+	}
 }
 
 // TestBrokenCondition: a stored condition that this version of the program does

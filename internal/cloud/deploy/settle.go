@@ -70,8 +70,7 @@ func (l *look) device(ctx context.Context, id causeway.Identity) error {
 	}
 	if l.m.all || l.m.drift || l.m.device.meets(l.b.bits[Device]) {
 		members := l.members(ctx, Device, &rec, rec.Configurations, l.m.device, l.m.all)
-		own, is := overlay(members)
-		if err := l.twin(ctx, rec, &plan{own: own, is: is, force: l.m.all || l.m.drift}); err != nil {
+		if err := l.twin(ctx, rec, &plan{layers: overlay(members, rec.Configurations), force: l.m.all || l.m.drift}); err != nil {
 			return err
 		}
 	}
@@ -121,7 +120,7 @@ func (l *look) module(ctx context.Context, rec registry.Record, d *deployment, f
 	mm := l.m.module[rec.ID.Module]
 	members := l.members(ctx, Module, &rec, rec.Configurations, mm.bits, l.m.all)
 	p := &plan{force: force || l.m.all, frozen: true}
-	p.own, p.is = overlay(members)
+	p.layers = overlay(members, rec.Configurations)
 	if d != nil {
 		if rec.ID.Module == registry.EdgeAgent {
 			maps.Copy(p.is, d.is)
@@ -156,9 +155,8 @@ func (l *look) members(ctx context.Context, k Kind, rec *registry.Record, have m
 
 // plan is what a twin is to be like.
 type plan struct {
+	layers           // of configurations of devices or modules; is also has deployments
 	edge   []setting // of deployments
-	own    []setting // of configurations of devices or modules
-	is     statuses  // of all configurations on it
 	frozen bool      // what deployments set stays as it is
 	adds   bool      // what deployments set stays where edge sets nothing else
 	force  bool      // look at the twin even when the statuses are right
@@ -174,9 +172,12 @@ func (l *look) twin(ctx context.Context, rec registry.Record, p *plan) error {
 		return fmt.Errorf("read what configurations set on %s: %w", rec.ID, err)
 	}
 	before := old
-	next := Trace{ID: rec.ID, Own: keys(p.own), Edge: keys(p.edge), Manual: old.Manual}
+	next := Trace{ID: rec.ID, Own: keys(p.settings), Edge: keys(p.edge), Manual: old.Manual}
 	if p.frozen || p.adds {
 		next.Edge = union(old.Edge, next.Edge)
+	}
+	if p.keeps {
+		next.Own = union(old.Own, next.Own)
 	}
 	for attempt := 1; ; attempt++ {
 		err := l.write(ctx, &rec, &old, &next, p)
@@ -224,11 +225,14 @@ func (l *look) write(ctx context.Context, rec *registry.Record, old, next *Trace
 		return fmt.Errorf("read the desired properties of %s: %w", rec.ID, err)
 	}
 	to, _ := clone(now).(object)
-	gone := old.Own
+	var gone []string
 	if !p.frozen && !p.adds {
-		gone = slices.Concat(old.Edge, old.Own)
+		gone = old.Edge
 	}
-	patch := difference(now, target(to, gone, p.edge, p.own))
+	if !p.keeps {
+		gone = slices.Concat(gone, old.Own)
+	}
+	patch := difference(now, target(to, gone, p.edge, p.settings))
 	if patch == nil {
 		return nil
 	}

@@ -28,8 +28,8 @@ func (t *Trace) Empty() bool {
 // no memory with its callers. Times keep at least microseconds. Drivers are held
 // to the contract in deploytest.
 type Store interface {
-	// Configurations returns those of all hubs, leaving ones included, by hub
-	// and id.
+	// Configurations returns those of all hubs, leaving ones and damaged ones
+	// included, by hub and id.
 	Configurations(ctx context.Context) ([]Stored, error)
 
 	// PutConfiguration creates or replaces a configuration of a hub. Code:

@@ -30,11 +30,12 @@ func (s deploymentStore) Configurations(ctx context.Context) ([]deploy.Stored, e
 	return read(ctx, s.db, "Configurations", func(c *conn) (all []deploy.Stored, err error) {
 		err = c.query("SELECT hub, id, created, updated, etag, pending, leaving, document FROM deployments ORDER BY hub, id", func(r row) error {
 			var d deploymentDocument
-			if err := json.Unmarshal([]byte(r.text(7)), &d); err != nil {
-				return fmt.Errorf("configuration %s of hub %s: %w", r.text(1), r.text(0), err)
+			damaged := json.Unmarshal([]byte(r.text(7)), &d)
+			if damaged != nil {
+				d = deploymentDocument{} // half of one is worse than none
 			}
 			all = append(all, deploy.Stored{
-				Hub: r.text(0), Pending: r.bool(5), Leaving: r.bool(6),
+				Hub: r.text(0), Pending: r.bool(5), Leaving: r.bool(6), Damaged: damaged,
 				Configuration: deploy.Configuration{
 					ID: r.text(1), Created: instant(r.int(2)), Updated: instant(r.int(3)), ETag: r.text(4),
 					SchemaVersion: d.SchemaVersion, Labels: d.Labels, Content: d.Content,
@@ -152,7 +153,8 @@ func (s deploymentStore) Begin(ctx context.Context) (deploy.Ending, error) {
 			e.Clean = r.bool(0)
 			var waiting [][2]string
 			if err := json.Unmarshal([]byte(r.text(1)), &waiting); err != nil {
-				return fmt.Errorf("devices that wait: %w", err)
+				s.db.writer.log.Warn("which devices wait for configurations cannot be read: all are looked at", "error", err)
+				e, waiting = deploy.Ending{}, nil
 			}
 			for _, w := range waiting {
 				e.Waiting = append(e.Waiting, causeway.Identity{Hub: w[0], Device: w[1]})

@@ -57,6 +57,7 @@ type configurationView struct {
 	SystemMetrics   metricsView       `json:"systemMetrics"`
 	Metrics         metricsView       `json:"metrics"`
 	ETag            string            `json:"etag"`
+	Problem         string            `json:"problem,omitempty"` // own: why it targets nothing new
 }
 
 type metricsView struct {
@@ -202,7 +203,7 @@ func (h *handler) configurationView(c *call, conf *deploy.Configuration, fresh b
 		ID: conf.ID, SchemaVersion: conf.SchemaVersion, Labels: orEmpty(conf.Labels), Content: conf.Content, ContentType: deploy.ContentType,
 		TargetCondition: conf.TargetCondition, Created: hubhttp.Time(conf.Created), Updated: hubhttp.Time(conf.Updated), Priority: conf.Priority,
 		SystemMetrics: metricsView{orEmpty(m.System), orEmpty(m.SystemQueries)}, Metrics: metricsView{orEmpty(m.Custom), orEmpty(m.CustomQueries)},
-		ETag: conf.ETag,
+		ETag: conf.ETag, Problem: conf.Problem,
 	}, nil
 }
 
