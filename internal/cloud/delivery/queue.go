@@ -83,6 +83,11 @@ func (q *Queue) resume(ctx context.Context, pt *part) error {
 		return nil
 	}
 	first, err := q.log.Read(ctx, pt.id, pt.next, 1)
+	if lost, ok := errors.AsType[*eventlog.TrimmedError](err); ok && lost.Oldest >= next {
+		q.out.Error("all that waited in a partition is damaged and lost", obs.KeyPartition, int(pt.id), obs.KeyOffset, int64(pt.next), obs.KeyCount, int64(next-pt.next))
+		pt.next = next
+		return q.trim(ctx, pt)
+	}
 	if err != nil {
 		return err
 	}

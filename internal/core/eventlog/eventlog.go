@@ -47,7 +47,9 @@ type Log interface {
 	// Read returns up to max (at least 1) records of p from offset from on, and
 	// waits until there is at least one. It may return less than there are. The
 	// payloads belong to the caller; those of one call may share memory. It
-	// returns a *TrimmedError when from is older than the oldest record.
+	// returns a *TrimmedError when from is older than the oldest record, and,
+	// with the next offset, when storage lost every record from there on: it
+	// waits only for records that are still to come.
 	Read(ctx context.Context, p Partition, from Offset, max int) ([]Record, error)
 
 	// Bounds returns the offset of the oldest record held and the offset the
@@ -85,7 +87,8 @@ var (
 	ErrClosed   = errors.New("event log: closed")
 )
 
-// TrimmedError says that a record was asked for that is no longer held.
+// TrimmedError says that a record was asked for that is no longer held, and
+// where to go on.
 type TrimmedError struct{ Oldest Offset }
 
 func (e *TrimmedError) Error() string {

@@ -15,7 +15,8 @@ import (
 // there is one. It returns less than limit when the records are many bytes
 // (MaxReadBytes) or the next one lies in another segment. Payloads of one call
 // may share memory; they belong to the caller. Records that are damaged on disk
-// are left out, which is the only case in which offsets have gaps.
+// are left out, which is the only case in which offsets have gaps; when all from
+// there on are, that is a *eventlog.TrimmedError with the next offset.
 //
 // Errors: *eventlog.TrimmedError, eventlog.ErrClosed, the error of ctx, and
 // what the file system says.
@@ -105,7 +106,7 @@ func (l *Log) findLocked(p eventlog.Partition, from, want eventlog.Offset, limit
 	for want < lp.next {
 		i := sort.Search(len(l.segs), func(i int) bool { return l.segs[i].parts[p].next > want })
 		if i == len(l.segs) {
-			return place{}, false, nil // lost at the very end: the next record is still to come
+			break // lost at the very end
 		}
 		s := l.segs[i]
 		pt := &s.parts[p]
@@ -127,6 +128,11 @@ func (l *Log) findLocked(p eventlog.Partition, from, want eventlog.Offset, limit
 		}
 		pl.pos = at
 		return pl, true, nil
+	}
+	if from < lp.next {
+		// All that was there is lost. To wait for the next record would hang who
+		// reads up to a bound.
+		return place{}, false, &eventlog.TrimmedError{Oldest: lp.next}
 	}
 	return place{}, false, nil
 }

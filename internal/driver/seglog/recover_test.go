@@ -417,3 +417,60 @@ func TestMissingSegment(t *testing.T) {
 		t.Errorf("Read(0): %v", err)
 	}
 }
+
+// TestDamagedEnd destroys the last records of a partition. Who reads up to the
+// end is told where that is, rather than made to wait for what does not come.
+func TestDamagedEnd(t *testing.T) {
+	dir := newMemFS()
+	w, all := lay(t, dir, 9, 40)
+	w.close()
+	name := seglog.SegmentName(1)
+	b := bytes.Clone(dir.contents(name))
+	last := map[int]laid{}
+	for _, r := range all {
+		last[r.p] = r
+	}
+	hurt := last[0]
+	b[hurt.start+seglog.FrameHeader] ^= 0x55
+	dir.replace(name, b)
+
+	l, err := seglog.OpenFS(dir, small(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, next, err := l.Bounds(ctx, 0)
+	if err != nil || next != hurt.off+1 {
+		t.Fatalf("the next offset is %d, %v, want %d", next, err, hurt.off+1)
+	}
+	// Twice: whether or not it was seen before that the record is damaged.
+	for range 2 {
+		recs, err := l.Read(ctx, 0, hurt.off, 1)
+		if lost, ok := errors.AsType[*eventlog.TrimmedError](err); !ok || lost.Oldest != next {
+			t.Fatalf("Read = %d records, %v, want to be told to go on at %d", len(recs), err, next)
+		}
+	}
+	// From before it, there is something to read.
+	if recs, err := l.Read(ctx, 0, hurt.off-1, 5); err != nil || len(recs) != 1 {
+		t.Errorf("Read of the one before = %d records, %v", len(recs), err)
+	}
+	// The next record is waited for, and comes.
+	got := make(chan error, 1)
+	go func() {
+		recs, err := l.Read(ctx, 0, next, 1)
+		if err == nil && string(recs[0].Payload) != end {
+			err = fmt.Errorf("it is %q", recs[0].Payload)
+		}
+		got <- err
+	}()
+	if _, err := l.Append(ctx, 0, eventlog.Record{Payload: []byte(end)}); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-got; err != nil {
+		t.Errorf("Read of the next record: %v", err)
+	}
+	// Now there is something behind the damage.
+	if recs, err := l.Read(ctx, 0, hurt.off, 1); err != nil || len(recs) != 1 || recs[0].Offset != next {
+		t.Errorf("Read over the damage = %v, %v", recs, err)
+	}
+}

@@ -313,7 +313,7 @@ func lastOf(ctx context.Context, log eventlog.Log, p eventlog.Partition, next ev
 	if next == 0 {
 		return at
 	}
-	ctx, cancel := context.WithTimeout(ctx, lastWait) // it may have been lost, and would be waited for
+	ctx, cancel := context.WithTimeout(ctx, lastWait) // a courtesy that does not hold up the events
 	defer cancel()
 	if recs, err := log.Read(ctx, p, next-1, 1); err == nil && recs[0].Offset == next-1 {
 		at.Enqueued = recs[0].Time
