@@ -248,6 +248,9 @@ func (c *Cloud) openStores(ctx context.Context) error {
 // openHubs starts the hubs that exist, and makes those that should.
 func (c *Cloud) openHubs(ctx context.Context) error {
 	var hosts []string
+	if err := c.hubs.sweep(c.directory.List()); err != nil {
+		return err
+	}
 	for _, d := range c.directory.List() {
 		if err := c.hubs.start(d); err != nil {
 			return err

@@ -18,10 +18,12 @@ import (
 //
 //	DIR/lock             held while a cloud runs; has its process id
 //	DIR/causeway.db      SQLite: hubs, identities, twins, queues, sessions
+//	DIR/hubs/HUB/deleted is there while the hub is deleted, until its directory is
 //	DIR/hubs/HUB/log/    the event log of a hub
 //	DIR/hubs/HUB/blobs/  its blobs: the files that devices upload, and others
 //	DIR/hubs/HUB/endpoints/NAME/  messages on their way to a custom endpoint, or in an event hub
 //	DIR/hubs/HUB/dead-letters/    messages that custom endpoints did not get
+//	DIR/…/.gone-…        a directory on its way out
 //	DIR/ca/              the local certificate authority and the server's certificate
 //	DIR/key              seals the keys in causeway.db; without it they are lost
 //	DIR/blob.key         signs access to blobs (0600); without it, signatures given so far end

@@ -3,7 +3,6 @@ package cloud
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"path/filepath"
 	"time"
@@ -13,6 +12,7 @@ import (
 	"github.com/causeway-iot/causeway/internal/cloud/directory"
 	"github.com/causeway-iot/causeway/internal/cloud/endpoint"
 	"github.com/causeway-iot/causeway/internal/core/blob"
+	"github.com/causeway-iot/causeway/internal/core/durable"
 	"github.com/causeway-iot/causeway/internal/core/eventlog"
 	"github.com/causeway-iot/causeway/internal/core/routing"
 	"github.com/causeway-iot/causeway/internal/driver/seglog"
@@ -34,7 +34,10 @@ var _ routing.Endpoints = custom{}
 func (c custom) Endpoint(_, name string) (routing.Endpoint, bool) { return c.Set.Endpoint(name) }
 
 // openEndpoints makes the custom endpoints of a hub.
-func (h *hubs) openEndpoints(d directory.Hub, r *running) *endpoint.Set {
+func (h *hubs) openEndpoints(d directory.Hub, r *running) (*endpoint.Set, error) {
+	if err := h.sweepEndpoints(d); err != nil {
+		return nil, err
+	}
 	metrics, log := obs.NewDelivery(r.metrics, d.Name), h.log
 	dir := func(name string) string { return filepath.Join(h.dir, d.Name, EndpointsDir, name) }
 	// Logs of endpoints have no metrics of their own: there may be many.
@@ -48,12 +51,18 @@ func (h *hubs) openEndpoints(d directory.Hub, r *running) *endpoint.Set {
 			}
 		},
 		Queue: func(name string) (delivery.Log, error) {
+			if err := h.claim(dir(name), queueLog); err != nil {
+				return nil, err
+			}
 			return h.openLog(dir(name), d.Partitions, seglog.Options{SegmentBytes: queueSegment})
 		},
 		EventHub: func(name string, c endpoint.EventHubConfig) (endpoint.EventLog, error) {
 			n := c.Partitions
 			if n == 0 {
 				n = d.Partitions
+			}
+			if err := h.claim(dir(name), eventsLog); err != nil {
+				return nil, err
 			}
 			l, err := h.openLog(dir(name), n, seglog.Options{
 				SegmentBytes: int64(h.events.SegmentBytes), RetentionTime: time.Duration(c.Retention), RetentionBytes: c.RetentionBytes,
@@ -63,7 +72,7 @@ func (h *hubs) openEndpoints(d directory.Hub, r *running) *endpoint.Set {
 			}
 			return eventHubLog{l}, nil
 		},
-		Remove: func(name string) error { return state.RemoveAll(dir(name)) },
+		Remove: func(name string) error { return durable.Discard(dir(name)) },
 		DeadLetters: func() (delivery.Log, error) {
 			return h.openLog(filepath.Join(h.dir, d.Name, DeadLettersDir), 1, seglog.Options{
 				RetentionTime: time.Duration(h.custom.DeadLetters), RetentionBytes: int64(h.custom.DeadLetterBytes),
@@ -71,16 +80,13 @@ func (h *hubs) openEndpoints(d directory.Hub, r *running) *endpoint.Set {
 		},
 	})
 	set.Apply(h.ctx, d.Settings.Routing)
-	return set
+	return set, nil
 }
 
 // openLog opens a log, or makes one with so many partitions.
 func (h *hubs) openLog(dir string, partitions int, o seglog.Options) (*seglog.Log, error) {
-	if !state.Exists(dir) {
+	if !state.Exists(filepath.Join(dir, seglog.MetaFile)) {
 		o.Partitions = partitions
-	}
-	if err := state.MakeDir(dir); err != nil {
-		return nil, fmt.Errorf("make %s: %w", dir, err)
 	}
 	o.Log = h.log
 	return seglog.Open(dir, o)

@@ -15,7 +15,6 @@ import (
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/app/config"
-	"github.com/causeway-iot/causeway/internal/app/state"
 	"github.com/causeway-iot/causeway/internal/cloud/c2d"
 	"github.com/causeway-iot/causeway/internal/cloud/deploy"
 	"github.com/causeway-iot/causeway/internal/cloud/directory"
@@ -25,6 +24,7 @@ import (
 	"github.com/causeway-iot/causeway/internal/cloud/registry"
 	"github.com/causeway-iot/causeway/internal/cloud/transfer"
 	"github.com/causeway-iot/causeway/internal/cloud/upload"
+	"github.com/causeway-iot/causeway/internal/core/durable"
 	"github.com/causeway-iot/causeway/internal/core/quota"
 	"github.com/causeway-iot/causeway/internal/driver/seglog"
 	"github.com/causeway-iot/causeway/internal/hub/cloudhub"
@@ -83,10 +83,10 @@ func (h *hubs) start(d directory.Hub) error {
 	if h.stopped || h.running[d.Name] != nil {
 		return nil
 	}
-	dir := filepath.Join(h.dir, d.Name, LogDir)
-	if err := state.MakeDir(dir); err != nil {
+	if err := h.pardon(d.Name); err != nil {
 		return fmt.Errorf("start hub %s: %w", d.Name, err)
 	}
+	dir := filepath.Join(h.home(d.Name), LogDir)
 	// What a crash left: nobody can be connected yet.
 	if err := h.registry.Disconnect(h.ctx, d.Name); err != nil {
 		return fmt.Errorf("start hub %s: %w", d.Name, err)
@@ -108,7 +108,10 @@ func (h *hubs) start(d directory.Hub) error {
 		return errors.Join(fmt.Errorf("start hub %s: %w", d.Name, err), r.events.Close())
 	}
 	r.storage = upload.Storage{Store: r.blobs, Key: h.blobKey.of(d)}
-	r.endpoints = h.openEndpoints(d, r)
+	if r.endpoints, err = h.openEndpoints(d, r); err != nil {
+		r.metrics.release()
+		return errors.Join(fmt.Errorf("start hub %s: %w", d.Name, err), r.blobs.Close(), r.events.Close())
+	}
 	r.hub, err = cloudhub.New(cloudhub.Options{
 		Hub: d, Registry: h.registry, Commands: h.commands, Events: r.events,
 		Limiter: quota.New(quota.Options{
@@ -185,9 +188,16 @@ func (h *hubs) changed(d directory.Hub, deleted bool) {
 	}
 	h.mu.Lock()
 	r := h.running[d.Name]
+	_, kept := h.left[d.Name] // the store has refused to delete it
+	delete(h.leaving, d.Name)
+	delete(h.left, d.Name)
 	h.mu.Unlock()
 	if r == nil {
-		if err := h.start(d); err != nil {
+		var err error
+		if !kept && h.condemned(d.Name) { // of one that had the name before
+			err = durable.Discard(h.home(d.Name))
+		}
+		if err = errors.Join(err, h.start(d)); err != nil {
 			h.log.Error("cannot start hub", obs.KeyHub, d.Name, obs.KeyError, err)
 		}
 		return
@@ -206,15 +216,18 @@ func (h *hubs) leave(name string) error {
 	r := h.running[name]
 	delete(h.running, name)
 	h.mu.Unlock()
-	if r == nil {
-		return nil
+	if r == nil { // it could not be started
+		h.mu.Lock()
+		h.left[name] = nil
+		h.mu.Unlock()
+		return h.condemn(name)
 	}
 	h.set.Remove(name)
 	ids, err := h.identities(name)
 	h.mu.Lock()
 	h.leaving[name], h.left[name] = ids, r.blobs
 	h.mu.Unlock()
-	return errors.Join(r.stop(), err)
+	return errors.Join(r.stop(), err, h.condemn(name))
 }
 
 // identities lists the devices and modules of a hub.
@@ -257,7 +270,7 @@ func (h *hubs) purge(name string) error {
 	h.deployments.Forget(name)
 	h.jobs.Forget(name)
 	h.transfers.Forget(name)
-	return errors.Join(removeBlobs(h.ctx, blobs), state.RemoveAll(filepath.Join(h.dir, name)))
+	return errors.Join(removeBlobs(h.ctx, blobs), durable.Discard(h.home(name)))
 }
 
 // hubDirectory is the directory as the administration sees it: deleting a hub

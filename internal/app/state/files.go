@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/causeway-iot/causeway/internal/core/durable"
 )
 
 // WriteFile writes a file so that a reader sees the old content or the whole
@@ -41,14 +43,15 @@ func WriteFile(path string, data []byte, mode fs.FileMode) (err error) {
 		return err
 	}
 	// Whoever waited for the file may have taken it, and the directory, away.
-	if err := syncDir(dir); !errors.Is(err, fs.ErrNotExist) {
+	if err := durable.SyncDir(dir); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil
 }
 
-// MakeDir creates a directory, and those above it, that only its owner may enter.
-func MakeDir(path string) error { return os.MkdirAll(path, 0o700) }
+// MakeDir creates a directory, and those above it, that only its owner may enter,
+// so that a loss of power does not take it away with all that is put there.
+func MakeDir(path string) error { return durable.MakeDir(path) }
 
 // ReadFile reads a file that the program's configuration names, at most max bytes
 // of it.
@@ -74,8 +77,15 @@ func Exists(path string) bool {
 	return err == nil
 }
 
-// RemoveAll removes a file or a directory with everything in it.
-func RemoveAll(path string) error { return os.RemoveAll(path) }
+// Remove removes a file, durably. It is no error if there is none.
+func Remove(path string) error {
+	if err := os.Remove(path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	return durable.SyncDir(filepath.Dir(path))
+}
 
 // ReadSecret reads a small file that nobody but its owner may read; it refuses
 // one that others can.

@@ -19,14 +19,5 @@ func lockFile(f *os.File) error {
 	return err
 }
 
-// syncDir makes the entries of a directory durable.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
-
 // exposed reports whether others than the owner may use a file of that mode.
 func exposed(mode fs.FileMode) bool { return mode.Perm()&0o077 != 0 }

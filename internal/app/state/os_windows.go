@@ -19,8 +19,5 @@ func lockFile(f *os.File) error {
 	return err
 }
 
-// syncDir does nothing: NTFS journals its directories.
-func syncDir(string) error { return nil }
-
 // exposed is false: Windows keeps no such bits, the folder's rights count.
 func exposed(fs.FileMode) bool { return false }

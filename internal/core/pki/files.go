@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"time"
+
+	"github.com/causeway-iot/causeway/internal/core/durable"
 )
 
 // The files of an authority and of a server, in a directory of their own.
@@ -181,7 +183,7 @@ func loadPair(certPath, keyPath string) (tls.Certificate, error) {
 // not at all, and durably. A crash between the two leaves a pair that does not
 // match, which is noticed when it is read.
 func writePair(certPath string, chain []byte, keyPath string, key []byte) error {
-	if err := os.MkdirAll(filepath.Dir(keyPath), 0o700); err != nil {
+	if err := durable.MakeDir(filepath.Dir(keyPath)); err != nil {
 		return fmt.Errorf("create directory of certificates: %w", err)
 	}
 	if err := writeFile(keyPath, key, 0o600); err != nil {

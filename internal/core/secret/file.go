@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+
+	"github.com/causeway-iot/causeway/internal/core/durable"
 )
 
 // Limits of a key file.
@@ -100,7 +102,7 @@ func parseKeys(b []byte) ([][]byte, error) {
 // create makes a key file with a new key unless another process was faster.
 func create(path string) (err error) {
 	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := durable.MakeDir(dir); err != nil {
 		return fmt.Errorf("create directory of key file: %w", err)
 	}
 	key := make([]byte, KeySize)

@@ -13,6 +13,7 @@ import (
 	"sync"
 
 	"github.com/causeway-iot/causeway/internal/core/blob"
+	"github.com/causeway-iot/causeway/internal/core/durable"
 	"github.com/causeway-iot/causeway/internal/core/keyed"
 )
 
@@ -69,7 +70,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open blob store: %w", err)
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := durable.MakeDir(dir); err != nil {
 		return nil, fmt.Errorf("make the directory of the blob store: %w", err)
 	}
 	root, err := os.OpenRoot(dir)

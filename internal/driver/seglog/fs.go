@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+
+	"github.com/causeway-iot/causeway/internal/core/durable"
 )
 
 // fsys is the directory of a log as the log uses it. The tests put a directory
@@ -43,9 +45,9 @@ var errLocked = errors.New("another process has the log open")
 // osDir is a directory of the operating system.
 type osDir string
 
-// openDir makes the directory if it does not exist.
+// openDir makes the directory, durably, if it does not exist.
 func openDir(dir string) (osDir, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := durable.MakeDir(dir); err != nil {
 		return "", fmt.Errorf("make the directory of the log: %w", err)
 	}
 	return osDir(dir), nil

@@ -11,6 +11,9 @@ import (
 	"time"
 )
 
+// MetaFile is in every directory that holds a log.
+const MetaFile = metaName
+
 const (
 	metaName  = "log.meta"
 	metaMagic = "CWLOGMET"

@@ -1,0 +1,4 @@
+package durable
+
+// SyncDir does nothing: NTFS journals its directories.
+func SyncDir(string) error { return nil }
