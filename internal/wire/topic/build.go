@@ -2,6 +2,7 @@ package topic
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/wire/percent"
@@ -32,7 +33,7 @@ func CommandAddress(id causeway.Identity) string {
 func AppendInput(dst []byte, id causeway.Identity, input string, m *causeway.Message) []byte {
 	dst = appendIdentity(dst, id)
 	dst = append(dst, inputs...)
-	dst = percent.AppendEscape(dst, input)
+	dst = appendName(dst, input)
 	dst = append(dst, '/')
 	start := len(dst)
 	device := m.From.Device
@@ -54,9 +55,24 @@ func AppendInput(dst []byte, id causeway.Identity, input string, m *causeway.Mes
 // AppendMethodRequest appends the topic of a direct method call.
 func AppendMethodRequest(dst []byte, method, rid string) []byte {
 	dst = append(dst, methodRequest...)
-	dst = percent.AppendEscape(dst, method)
+	dst = appendName(dst, method)
 	dst = append(dst, '/')
 	return appendRequestID(dst, rid)
+}
+
+// appendName appends the name of a method or an input as one level of a topic.
+// Only what would make another topic of it is escaped: of the SDKs just the one
+// for Python decodes names, and the command of a component has an asterisk in
+// its name, "thermostat1*reboot".
+func appendName(dst []byte, name string) []byte {
+	for i := range len(name) {
+		if c := name[i]; c < 0x20 || c == 0x7f || strings.IndexByte(`/\?#+%`, c) >= 0 {
+			dst = percent.AppendEscape(dst, name[i:i+1])
+		} else {
+			dst = append(dst, c)
+		}
+	}
+	return dst
 }
 
 // AppendTwinResponse appends the topic of the answer to a twin request. Clients

@@ -83,13 +83,15 @@ func TestBuilders(t *testing.T) {
 		client          *regexp.Regexp
 	}{
 		{"method", string(topic.AppendMethodRequest(nil, "reboot", "1f")), "$iothub/methods/POST/reboot/?$rid=1f", nil},
-		{"method with a special name", string(topic.AppendMethodRequest(nil, "re/boot now", "1f")), "$iothub/methods/POST/re%2Fboot%20now/?$rid=1f", nil},
+		{"method with a special name", string(topic.AppendMethodRequest(nil, "re/boot now", "1f")), "$iothub/methods/POST/re%2Fboot now/?$rid=1f", nil},
+		{"method that is a component's command", string(topic.AppendMethodRequest(nil, "thermostat1*getMaxMinReport", "1f")), "$iothub/methods/POST/thermostat1*getMaxMinReport/?$rid=1f", nil},
+		{"method whose name is no level of a topic", string(topic.AppendMethodRequest(nil, "ä:(@)$'&=\"!,;\\#+?%\x00\n", "1f")), "$iothub/methods/POST/ä:(@)$'&=\"!,;%5C%23%2B%3F%25%00%0A/?$rid=1f", nil},
 		{"twin", string(topic.AppendTwinResponse(nil, 200, "1f", 0)), "$iothub/twin/res/200/?$rid=1f", regexp.MustCompile(`^\$iothub/twin/res/(\d{3})/(\?\$rid=.+)$`)},
 		{"twin patched", string(topic.AppendTwinResponse(nil, 204, "1f", 5)), "$iothub/twin/res/204/?$rid=1f&$version=5", nil},
 		{"twin patched without a version", string(topic.AppendTwinResponse(nil, 204, "1f", 0)), "$iothub/twin/res/204/?$rid=1f&$version=0", nil},
 		{"twin with an impossible status", string(topic.AppendTwinResponse(nil, 7, "1f", 0)), "$iothub/twin/res/500/?$rid=1f", nil},
 		{"desired", string(topic.AppendDesired(nil, 8)), "$iothub/twin/PATCH/properties/desired/?$version=8", nil},
-		{"input", string(topic.AppendInput(nil, module, "in 1", &sent)), "devices/dev1/modules/mod1/inputs/in%201/%24.cdid=dev1&%24.cmid=sender&%24.mid=m1&k=v", nil},
+		{"input", string(topic.AppendInput(nil, module, "in 1", &sent)), "devices/dev1/modules/mod1/inputs/in 1/%24.cdid=dev1&%24.cmid=sender&%24.mid=m1&k=v", nil},
 		{"input from nobody", string(topic.AppendInput(nil, module, "in", &causeway.Message{})), "devices/dev1/modules/mod1/inputs/in/%24.cdid=dev1", nil},
 		{"method response", string(topic.AppendMethodResponse(nil, -1, "1f")), "$iothub/methods/res/-1/?$rid=1f", nil},
 		{"twin get", string(topic.AppendTwinGet(nil, "1f")), "$iothub/twin/GET/?$rid=1f", nil},
@@ -130,7 +132,7 @@ func TestParseDelivery(t *testing.T) {
 			nil,
 		},
 		{
-			"devices/dev1/modules/mod1/inputs/in%201/%24.cdid=dev1&%24.cmid=sender&k=v", module,
+			"devices/dev1/modules/mod1/inputs/in 1/%24.cdid=dev1&%24.cmid=sender&k=v", module,
 			topic.Publish{Kind: topic.Input, Name: "in 1"},
 			causeway.Message{From: causeway.Identity{Device: "dev1", Module: "sender"}, Input: "in 1", Properties: props("k", "v")},
 			nil,

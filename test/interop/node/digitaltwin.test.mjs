@@ -52,14 +52,14 @@ test('a digital twin is read, patched and acknowledged', async (t) => {
   assert.equal(await status(dtc.getDigitalTwin('no-such-device')), 404);
 });
 
-test('commands of the device and of a component', async (t) => {
+for (const name of ['Amqp', 'Mqtt']) test(`commands of the device and of a component over ${name}`, async (t) => {
   const d = await world.createDevice('pnpcmd');
-  const c = await open(t, world.deviceString(d), transports.Amqp.transport, Client, { modelId: model });
+  const c = await open(t, world.deviceString(d), transports[name].transport, Client, { modelId: model });
   const calls = [];
-  for (const name of ['reboot', 'thermostat1*getMaxMinReport']) {
-    c.onDeviceMethod(name, (req, res) => {
+  for (const method of ['reboot', 'thermostat1*getMaxMinReport']) {
+    c.onDeviceMethod(method, (req, res) => {
       calls.push([req.methodName, req.payload]);
-      res.send(name === 'reboot' ? 202 : 200, { of: name });
+      res.send(method === 'reboot' ? 202 : 200, { of: method });
     });
   }
   const dtc = client();
