@@ -74,7 +74,7 @@ func (s *Server) grant(ctx huma.Context, header string) (auth.Grant, error) {
 	// of the hub will do.
 	u := ctx.URL()
 	token := causeway.Secret(sas.Prefix + header[len(sas.Prefix):])
-	grant, err := auth.Service(time.Now(), token, hub.Hosts[0], u.EscapedPath(), hub.Realm())
+	grant, err := auth.Service(time.Now(), token, hub.Hosts[0], u.Path, hub.Realm())
 	if err != nil {
 		return auth.Grant{}, err
 	}

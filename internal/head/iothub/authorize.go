@@ -47,7 +47,7 @@ func (h *handler) authorize(c *call) error {
 }
 
 func (h *handler) authorizePolicy(c *call, token causeway.Secret) error {
-	grant, err := auth.Service(time.Now(), token, c.host, c.r.URL.EscapedPath(), c.hub.Realm())
+	grant, err := auth.Service(time.Now(), token, c.host, c.r.URL.Path, c.hub.Realm())
 	if err != nil {
 		return err
 	}
@@ -78,7 +78,7 @@ func (h *handler) authorizeDevice(c *call, token causeway.Secret) error {
 	if c.r.TLS != nil {
 		cred.Certificates = c.r.TLS.PeerCertificates
 	}
-	if _, err := auth.DeviceRequest(time.Now(), cred, c.r.URL.EscapedPath(), rec.Subject(nil), c.hub.Realm()); err != nil {
+	if _, err := auth.DeviceRequest(time.Now(), cred, c.r.URL.Path, rec.Subject(nil), c.hub.Realm()); err != nil {
 		return err
 	}
 	c.who = "device " + caller.Device

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"net/http"
+	"net/url"
 	"testing"
 	"time"
 
@@ -42,6 +43,32 @@ func TestDeviceManagesItsModules(t *testing.T) {
 		{"GET", "/devices/d"}, {"PUT", "/devices/d"}, {"GET", "/devices"}, {"GET", "/twins/d"}, {"POST", "/twins/d/methods"}, {"POST", "/devices/d/messages/deviceBound"},
 	} {
 		ask(r.method, r.path, "").refused(causeway.IotHubUnauthorized)
+	}
+}
+
+// TestEscapedIDs asks with ids that clients escape in the path, and that tokens
+// name too.
+func TestEscapedIDs(t *testing.T) {
+	w := newWorld(t)
+	for _, id := range []string{"a:b", "a=b", "a@b", "a+b", "a%b", "a,b", "a#b", "a?b", "a'(b)!*"} {
+		path := "/devices/" + url.QueryEscape(id)
+		k, err := base64.StdEncoding.DecodeString(w.put(path, `{}`).want(200).text("authentication", "symmetricKey", "primaryKey"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resource := hubHost + "/devices/" + id
+		for name, token := range map[string]string{
+			"its own key":                  sas.Sign(resource, k, "", time.Now().Add(time.Hour)),
+			"a policy, for it":             tokenFor("iothubowner", resource, time.Hour),
+			"a policy, its id escaped too": tokenFor("iothubowner", hubHost+"/devices/"+url.QueryEscape(id), time.Hour),
+		} {
+			a := w.do(request{method: "GET", path: path + "/modules?api-version=2021-04-12", header: with("Authorization", token)})
+			if a.status != http.StatusOK {
+				t.Errorf("%s, %s: %d %s", id, name, a.status, a.body)
+			}
+			// Another's path is not covered by it, whatever it looks like.
+			w.do(request{method: "GET", path: "/devices/other/modules?api-version=2021-04-12", header: with("Authorization", token)}).refused(causeway.IotHubUnauthorized)
+		}
 	}
 }
 
