@@ -197,6 +197,51 @@ func TestLockRanOut(t *testing.T) {
 	})
 }
 
+// TestCommandThatFitsNoTopic queues a command whose properties are within the
+// limit of commands, and are too long for an MQTT topic once they are escaped. It
+// does not hold up what is behind it.
+func TestCommandThatFitsNoTopic(t *testing.T) {
+	for _, qos := range []byte{0, 1} {
+		t.Run(fmt.Sprint("QoS ", qos), func(t *testing.T) {
+			inBubble(t, func(t *testing.T, w *world) {
+				type outcome struct {
+					id    string
+					o     causeway.Outcome
+					count int
+				}
+				settled := make(chan outcome, 64)
+				w.hub.OnSettle = func(_ causeway.Identity, m causeway.Message, o causeway.Outcome) {
+					settled <- outcome{m.ID, o, m.DeliveryCount}
+				}
+				c := w.connect(w.dev1)
+				c.subscribe(qos, c.commands())
+				w.hub.Enqueue(t, w.dev1.Identity, causeway.Message{ID: "long", Properties: []causeway.Property{{Key: "k", Value: strings.Repeat("ü", 15<<10)}}})
+				w.hub.Enqueue(t, w.dev1.Identity, causeway.Message{ID: "short", Body: []byte("x")})
+				p := expect[*wire.Publish](c)
+				if !strings.Contains(p.Topic, "%24.mid=short&") {
+					t.Fatalf("delivered on %.100s", p.Topic)
+				}
+				if qos > 0 {
+					c.send(&wire.Ack{Kind: wire.PUBACK, ID: p.ID})
+				}
+				c.ping()
+				synctest.Wait()
+				for i := range causeway.MaxDeliveryCount {
+					if got, want := <-settled, (outcome{"long", causeway.Released, i}); got != want {
+						t.Fatalf("settled %+v, want %+v", got, want)
+					}
+				}
+				if got := <-settled; got.id != "short" || got.o != causeway.Accepted {
+					t.Errorf("settled %+v", got)
+				}
+				if n := w.hub.Depth(t, w.dev1.Identity); n != 0 {
+					t.Errorf("%d commands are left", n)
+				}
+			})
+		})
+	}
+}
+
 func TestInputs(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		c := w.connect(w.mod)

@@ -69,7 +69,8 @@ func (w *window) nextID() uint16 {
 // Deliver hands a command or a module input to the client: part of
 // causeway.Device. It waits for a place in the window, and returns when the
 // packet is handed to the connection's writer. At QoS 0 the message is settled
-// at once; at QoS 1 when the client acknowledges it.
+// at once; at QoS 1 when the client acknowledges it. A command that no packet can
+// carry is abandoned.
 func (c *conn) Deliver(ctx context.Context, m causeway.Message) error {
 	const op = "head/mqtt.Deliver"
 	lane := causeway.LaneCommands
@@ -96,12 +97,24 @@ func (c *conn) Deliver(ctx context.Context, m causeway.Message) error {
 	}
 	if err := c.send(ctx, &p, name); err != nil {
 		c.unplace(p.ID)
+		if causeway.CodeOf(err) == causeway.ArgumentInvalid && m.Lock != (causeway.LockToken{}) {
+			return c.giveUp(ctx, &m, err)
+		}
 		return err
 	}
 	if qos == 0 && m.Lock != (causeway.LockToken{}) {
 		return c.session.Settle(ctx, m.Lock, causeway.Accepted)
 	}
 	return nil
+}
+
+// giveUp abandons a command that no packet can carry, such as one whose
+// properties make a topic of more than 64 KiB: trying again would not help, and
+// what is queued behind it would wait as long as it lives. Its deliveries are
+// counted, so that it is soon dead and its sender told so.
+func (c *conn) giveUp(ctx context.Context, m *causeway.Message, err error) error {
+	c.v.log.Warn("a command cannot be delivered over MQTT", obs.KeyID, c.id, "sequence", m.Sequence, "message", m.ID, obs.KeyError, err)
+	return c.session.Settle(ctx, m.Lock, causeway.Released)
 }
 
 // send encodes p on the topic in name and hands it to the writer.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"time"
+	"unicode/utf8"
 
 	"github.com/causeway-iot/causeway"
 )
@@ -190,7 +191,7 @@ func (s *session) call(ctx, life context.Context, c causeway.Call, end time.Time
 		return r, causeway.Errorf(causeway.GenericBadGateway, op,
 			"the device answered with %d bytes, the limit is %d", len(r.Payload), causeway.MaxMethodPayload)
 	}
-	if r.Payload = bytes.TrimSpace(r.Payload); len(r.Payload) > 0 && !json.Valid(r.Payload) {
+	if r.Payload = bytes.TrimSpace(r.Payload); len(r.Payload) > 0 && !(json.Valid(r.Payload) && utf8.Valid(r.Payload)) {
 		return r, causeway.Errorf(causeway.GenericBadGateway, op, "the device answered with something that is not JSON")
 	}
 	return r, nil

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/causeway-iot/causeway"
 )
@@ -257,7 +258,7 @@ func (s *fakeSession) Settle(_ context.Context, lock causeway.LockToken, o cause
 	}
 	c := d.queue[i]
 	m := c.message
-	if o == causeway.Released {
+	if o == causeway.Released && c.message.DeliveryCount+1 < causeway.MaxDeliveryCount {
 		c.holder = nil
 		c.message.DeliveryCount++
 	} else {
@@ -412,7 +413,7 @@ func (f *Fake) Invoke(ctx context.Context, id causeway.Identity, c causeway.Call
 		return causeway.Result{}, err
 	}
 	r.Payload = bytes.TrimSpace(r.Payload)
-	if len(r.Payload) > causeway.MaxMethodPayload || len(r.Payload) > 0 && !json.Valid(r.Payload) {
+	if len(r.Payload) > causeway.MaxMethodPayload || len(r.Payload) > 0 && !(json.Valid(r.Payload) && utf8.Valid(r.Payload)) {
 		return causeway.Result{}, causeway.Errorf(causeway.GenericBadGateway, op, "the answer is no JSON or too large")
 	}
 	return r, nil

@@ -139,8 +139,10 @@ func testMethodBadAnswer(t *testing.T, w *world) {
 		code   causeway.Code
 	}{
 		{`{"a":`, causeway.GenericBadGateway},
+		{"\"\xff\"", causeway.GenericBadGateway},
 		{`"` + strings.Repeat("x", causeway.MaxMethodPayload) + `"`, causeway.GenericBadGateway},
 		{``, 0},
+		{"\n", 0},
 		{`null`, 0},
 	} {
 		answers <- c.answer
