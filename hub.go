@@ -16,7 +16,8 @@ type Hub interface {
 
 // Session is what a connected client may ask. It is safe for concurrent use.
 // After the session was closed, taken over or hung up its methods return code
-// ConnectionForcefullyClosedOnNewConnection or IotHubUnauthorized.
+// ConnectionForcefullyClosedOnNewConnection or IotHubUnauthorized, and after the
+// identity was deleted DeviceNotFound or ModuleNotFound.
 type Session interface {
 	// Identity returns the authenticated identity, with its canonical hub.
 	Identity() Identity

@@ -140,6 +140,26 @@ func TestIdentityChanges(t *testing.T) {
 	})
 }
 
+// TestDeletedIdentity: who was deleted is told so, as the SDKs know it, and who
+// comes anew is not.
+func TestDeletedIdentity(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		c := w.open(w.dev1, w.dev2, w.mod)
+		one, mod, two := c.in(hubamqp.KindCommands, w.dev1, 1), c.in(hubamqp.KindCommands, w.mod, 1), c.in(hubamqp.KindCommands, w.dev2, 1)
+		w.hub.Delete(t, w.dev1)
+		if a, b := one.ended(), mod.ended(); a != hubamqp.NotFound || b != hubamqp.NotFound {
+			t.Errorf("ended with %s, %s", a, b)
+		}
+		if _, err := c.tryOut("/devices/dev1/messages/events", wire.LinkConfig{}, hubamqp.LinkProperties{}); conditionOf(err) != hubamqp.Unauthorized {
+			t.Errorf("attach: %v", err)
+		}
+		if r := c.tryPut(host+"/devices/dev1", tokenOf(w.dev1, inAnHour())); r.Status != 401 {
+			t.Errorf("put-token: %d", r.Status)
+		}
+		two.quiet(time.Second)
+	})
+}
+
 // TestLinkProperties is what a link says of its client.
 func TestLinkProperties(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {

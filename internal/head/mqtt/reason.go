@@ -130,7 +130,8 @@ func endOfTopic(err error) *end {
 // no way to refuse a message but this.
 func endOfHub(err error) *end {
 	switch code := causeway.CodeOf(err); code {
-	case causeway.ConnectionForcefullyClosedOnNewConnection, causeway.IotHubUnauthorized:
+	case causeway.ConnectionForcefullyClosedOnNewConnection, causeway.IotHubUnauthorized,
+		causeway.DeviceNotFound, causeway.ModuleNotFound: // it was deleted
 		return ending(ReasonHangup, err)
 	case causeway.IotHubQuotaExceeded:
 		return ending(ReasonQuota, err)

@@ -72,6 +72,9 @@ func (h *Hub) connect(ctx context.Context, cred causeway.Credential, dev causewa
 			return nil, err
 		}
 		if ended := s.ending.Load(); ended != nil {
+			if causeway.CodeOf(ended.reason).HTTPStatus() == 404 { // who is not let in is not told what exists
+				return nil, auth.Unauthorized(op, ended.reason)
+			}
 			return nil, ended.reason
 		}
 		return s, nil

@@ -304,18 +304,32 @@ func (h *Hub) DesiredChanged(_ context.Context, id causeway.Identity, p causeway
 // registry holds by now goes on: it was opened after the change, or after a
 // later one.
 func (h *Hub) IdentityChanged(ctx context.Context, id causeway.Identity, c registry.Change) {
-	reason := causeway.Errorf(causeway.IotHubUnauthorized, "cloudhub", "%s: %v; connect again if you still may", id, c)
 	if !id.IsModule() && (c == registry.Deleted || c == registry.Disabled) {
 		for _, s := range h.presence.Family(id) {
-			h.endStale(ctx, s, reason)
+			h.endStale(ctx, s, changed(s.id, id, c))
 		}
 	} else if s, ok := h.presence.Holder(id); ok {
-		h.endStale(ctx, s, reason)
+		h.endStale(ctx, s, changed(id, id, c))
 	}
 	if c == registry.Deleted {
 		h.commands.Forget(id)
 		h.waiters.wake(id)
 	}
+}
+
+// changed returns why the session of an identity ends after a change of id, which
+// is the same one or its device. Who was deleted learns that: it was let in before,
+// and clients tell it from a proof that is no longer good.
+func changed(of, id causeway.Identity, c registry.Change) error {
+	code := causeway.IotHubUnauthorized
+	switch {
+	case c != registry.Deleted:
+	case of.IsModule():
+		code = causeway.ModuleNotFound
+	default:
+		code = causeway.DeviceNotFound
+	}
+	return causeway.Errorf(code, "cloudhub", "%s: %v; connect again if you still may", id, c)
 }
 
 // endStale ends a session unless its proof rests on the present state of the

@@ -257,6 +257,22 @@ func (f *Fake) Delete(t testing.TB, id causeway.Identity) {
 	f.mu.Lock()
 	f.must(t, id)
 	f.mu.Unlock()
+	f.mu.Lock()
+	var holders []*fakeSession
+	for x, d := range f.ids {
+		if match(x) && d.session != nil {
+			holders = append(holders, d.session)
+		}
+	}
+	f.mu.Unlock()
+	for _, s := range holders {
+		code := causeway.DeviceNotFound
+		if s.id.IsModule() {
+			code = causeway.ModuleNotFound
+		}
+		s.end(causeway.Errorf(code, "hubtest", "%s was deleted", id), true)
+	}
+	// Those that only send are told no more than who connects anew.
 	f.hangup(causeway.Errorf(causeway.IotHubUnauthorized, "hubtest", "%s was deleted", id), match)
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -312,15 +312,15 @@ func testDelete(t *testing.T, w *world) {
 	mr := NewRecorder()
 	w.connect(t, mod, mr)
 	w.Delete(t, cred.Identity)
-	WantCode(t, r.HungUp(t), causeway.IotHubUnauthorized, causeway.DeviceNotFound)
-	WantCode(t, mr.HungUp(t), causeway.IotHubUnauthorized, causeway.DeviceNotFound)
-	dead(t, s, causeway.IotHubUnauthorized)
+	WantCode(t, r.HungUp(t), causeway.DeviceNotFound)
+	WantCode(t, mr.HungUp(t), causeway.ModuleNotFound)
+	dead(t, s, causeway.DeviceNotFound)
 	Eventually(t, "the end of the session that only sends", func() bool {
 		return causeway.CodeOf(only.Send(t.Context(), causeway.Message{})) == causeway.IotHubUnauthorized
 	})
 	stored := len(w.Telemetry(t, "d1"))
 	w.Add(t, "d1", "")
-	dead(t, s, causeway.IotHubUnauthorized)
+	dead(t, s, causeway.DeviceNotFound)
 	WantCode(t, only.Send(t.Context(), causeway.Message{Body: []byte("late")}), causeway.IotHubUnauthorized)
 	if got := len(w.Telemetry(t, "d1")); got != stored {
 		t.Errorf("%d messages of a stale session were stored for the new device", got-stored)
