@@ -476,6 +476,120 @@ func TestDrainSender(t *testing.T) {
 	})
 }
 
+// TestDrainWaiting: messages in Send by now go before a drain is answered, and no
+// longer than their credit lasts.
+func TestDrainWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &book{}
+		p, _ := serve(t, amqp.Config{}, b)
+		snd := attachSender(p, b)
+		// flow gives credit to be drained, and the window that takes it.
+		flow := func(count, n, next, window uint32) {
+			f := credit(0, n)
+			f.DeliveryCount, f.Drain = codec.Some(count), n > 0
+			f.NextIncomingID, f.IncomingWindow = codec.Some(next), window
+			p.send(0, f)
+			synctest.Wait()
+		}
+		one, two := send(t.Context(), snd, "a", "b"), send(t.Context(), snd, "c")
+		flow(0, 5, 0, 0)
+		snd.Drained()
+		p.none()
+		p.send(0, &codec.Flow{NextIncomingID: codec.Some(uint32(0)), IncomingWindow: 100, OutgoingWindow: 100})
+		for range 3 {
+			expect[*codec.Transfer](p)
+		}
+		if f := expect[*codec.Flow](p); f.DeliveryCount.V != 5 || f.LinkCredit.V != 0 || !f.Drain {
+			t.Error(f)
+		}
+		if x, y := <-one, <-two; x != "2 <nil>" || y != "1 <nil>" || snd.Draining() {
+			t.Error(x, y)
+		}
+		// What there is no credit for waits for more.
+		one, two = send(t.Context(), snd, "d"), send(t.Context(), snd, "e")
+		flow(5, 1, 3, 0)
+		snd.Drained()
+		p.none()
+		p.send(0, &codec.Flow{NextIncomingID: codec.Some(uint32(3)), IncomingWindow: 100, OutgoingWindow: 100})
+		expect[*codec.Transfer](p)
+		if f := expect[*codec.Flow](p); f.DeliveryCount.V != 6 || f.LinkCredit.V != 0 || !f.Drain {
+			t.Error(f)
+		}
+		p.none()
+		f := credit(0, 9)
+		f.DeliveryCount = codec.Some(uint32(6))
+		p.send(0, f)
+		expect[*codec.Transfer](p)
+		p.none()
+		if x, y := <-one, <-two; x != "1 <nil>" || y != "1 <nil>" || snd.Credit() != 8 {
+			t.Error(x, y, snd.Credit())
+		}
+		// Nor does who gives up leave a drain open.
+		ctx, cancel := context.WithCancel(t.Context())
+		one = send(ctx, snd, "f")
+		expect[*codec.Transfer](p)
+		<-one
+		f = credit(0, 2)
+		f.DeliveryCount, f.IncomingWindow, f.Drain = codec.Some(uint32(7)), 0, true
+		f.NextIncomingID = codec.Some(uint32(6))
+		one = send(ctx, snd, "g", "h", "i", "j", "k", "l", "m", "n") // the last of which has no credit
+		for range 7 {
+			expect[*codec.Transfer](p)
+		}
+		f.DeliveryCount, f.NextIncomingID = codec.Some(uint32(14)), codec.Some(uint32(13))
+		p.send(0, f)
+		synctest.Wait()
+		snd.Drained()
+		p.none()
+		cancel()
+		if f := expect[*codec.Flow](p); f.DeliveryCount.V != 16 || f.LinkCredit.V != 0 || !f.Drain {
+			t.Error(f)
+		}
+		if x := <-one; x != "7 context canceled" {
+			t.Error(x)
+		}
+	})
+}
+
+// TestRepeatedDisposition: a peer that says over and over what it makes of a
+// delivery is heard once.
+func TestRepeatedDisposition(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &book{}
+		p, _ := serve(t, amqp.Config{}, b)
+		snd := attachSender(p, b)
+		p.send(0, credit(0, 2))
+		done := send(t.Context(), snd, "a", "b")
+		expect[*codec.Transfer](p)
+		expect[*codec.Transfer](p)
+		<-done
+		b.read()
+		say := func(settled bool, state codec.State) {
+			p.send(0, &codec.Disposition{Role: codec.Receiver, First: 0, Last: codec.Some(uint32(1)), Settled: settled, State: state})
+			synctest.Wait()
+		}
+		say(false, codec.State{Kind: codec.CodeReceived})
+		say(false, codec.Accepted())
+		say(false, codec.Accepted())
+		say(false, codec.Released())
+		want := []string{
+			"l: 0 token 0 is amqp:received:list settled false", "l: 1 token 1 is amqp:received:list settled false",
+			"l: 0 token 0 is amqp:accepted:list settled false", "l: 1 token 1 is amqp:accepted:list settled false",
+		}
+		if got := b.read(); !slices.Equal(got, want) {
+			t.Errorf("%q", got)
+		}
+		snd.Settle(0, codec.Accepted())
+		expect[*codec.Disposition](p)
+		say(true, codec.Accepted()) // the other one is settled by the peer
+		if got := b.read(); len(got) != 0 || snd.Unsettled() != 0 {
+			t.Errorf("%q, %d unsettled", got, snd.Unsettled())
+		}
+		snd.Settle(1, codec.Accepted())
+		p.none()
+	})
+}
+
 // TestDrainReceiver drains peers: those that use credit up with messages, those
 // that say so in a flow, and one that is told something else meanwhile.
 func TestDrainReceiver(t *testing.T) {

@@ -51,7 +51,8 @@ type SenderHandler interface {
 
 	// Disposition hands over what the peer says of a delivery that is tracked.
 	// When settled, the delivery is forgotten; when not, s.Settle must be called
-	// for it once the state, which is borrowed, is terminal.
+	// for it once the state, which is borrowed, is terminal. A terminal state is
+	// the last that is handed over of a delivery.
 	Disposition(s *Sender, d Sent, state *codec.State, settled bool)
 
 	// Detached is as in ReceiverHandler. What was not settled never will be.

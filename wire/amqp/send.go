@@ -27,23 +27,23 @@ func (s *Sender) Send(ctx context.Context, messages ...Transfer) (n int, err err
 	c := s.s.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for s.sending {
-		if err := s.pause(ctx); err != nil {
-			return 0, err
+	s.sends++
+	for s.sending && err == nil {
+		err = s.pause(ctx)
+	}
+	if err == nil {
+		s.sending = true
+		for n < len(messages) {
+			if err = s.sendOne(ctx, &messages[n]); err != nil {
+				break
+			}
+			n++
 		}
+		s.sending = false
+		s.wake()
 	}
-	s.sending = true
-	for n < len(messages) {
-		if err = s.sendOne(ctx, &messages[n]); err != nil {
-			break
-		}
-		n++
-	}
-	s.sending = false
-	s.wake()
-	if s.drain && s.drainsAlone() && !s.over() {
-		s.drainedLocked()
-	}
+	s.sends--
+	s.drains()
 	c.flushLocked(c.unread())
 	return n, err
 }
@@ -60,6 +60,7 @@ func (s *Sender) sendOne(ctx context.Context, m *Transfer) error {
 		case s.over():
 			return s.err()
 		case s.credit == 0 || !s.mayTrack(m) || s.rest != nil:
+			s.drains() // there is none left for this one
 			if err := s.pause(ctx); err != nil {
 				return err
 			}

@@ -19,7 +19,9 @@ type Sender struct {
 	credit   uint32
 	count    uint32        // delivery-count
 	drain    bool          // the peer wants no credit to be left
-	sending  bool          // a Send is under way, so that messages stay whole and in order
+	due      bool          // Drained was called, and waits for those in Send
+	sends    int           // calls of Send that have begun
+	sending  bool          // one of them is at it, so that messages stay whole and in order
 	queued   bool          // in session.waiting
 	rest     []byte        // of a message that was sent in part, of a sender in conn.rests; else nil
 	made     [4]byte       // the latest tag that was made
@@ -73,9 +75,9 @@ func (s *Sender) onFlow(p *codec.Flow) {
 			s.credit = 0 // what is under way already uses it up, or more
 		}
 	}
-	s.drain = p.Drain
+	s.drain, s.due = p.Drain, false
 	switch {
-	case s.drain && (s.credit == 0 || s.drainsAlone() && !s.sending):
+	case s.drain && (s.credit == 0 || s.drainsAlone() && s.sends == 0):
 		s.drainedLocked()
 	case p.Echo:
 		s.pushState()
@@ -101,23 +103,34 @@ func (s *Sender) pushState() {
 }
 
 // Drained uses up the credit that is left, if the peer wants the link drained.
-// A sender without a handler, or with [Outcomes], does so by itself when no
-// Send is under way.
+// Messages that are in Send by now go first: what waits for credit can be sent. A
+// sender without a handler, or with [Outcomes], does so by itself when no Send is
+// under way.
 func (s *Sender) Drained() {
 	c := s.s.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if s.drain && !s.over() {
-		s.drainedLocked()
+	s.due = s.drain
+	if s.drains() {
 		c.kick()
 	}
+}
+
+// drains ends a drain for which nothing can be sent any more, and reports whether
+// it did; the mutex is held.
+func (s *Sender) drains() bool {
+	if !s.drain || s.over() || s.credit > 0 && (s.sends > 0 || !s.due && !s.drainsAlone()) {
+		return false
+	}
+	s.drainedLocked()
+	return true
 }
 
 func (s *Sender) drainedLocked() {
 	s.count += s.credit
 	s.credit = 0
 	s.pushState()
-	s.drain = false
+	s.drain, s.due = false, false
 }
 
 // wake lets who waits look again; the mutex is held.

@@ -12,6 +12,7 @@ type sent struct {
 	number uint64  // its id with the upper bits that the wire leaves out
 	s      *Sender // nil once it is settled
 	token  any
+	said   bool // the handler was told a terminal state
 }
 
 // sentQueue has the tracked deliveries of a session in their order. What is
@@ -192,7 +193,12 @@ func (s *Session) hear(p *codec.Disposition, heard []news) []news {
 		}
 		s.forgotten(p, next, e.number)
 		next = e.number + 1
-		heard = append(heard, news{e.s, Sent{ID: uint32(e.number), Token: e.token}})
+		// A peer that repeats itself while the first word is dealt with is not to
+		// have it dealt with once more.
+		if !e.said {
+			e.said = p.State.Terminal()
+			heard = append(heard, news{e.s, Sent{ID: uint32(e.number), Token: e.token}})
+		}
 		if p.Settled {
 			e.s.wake() // there is room for another delivery
 			q.at(i)

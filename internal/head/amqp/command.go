@@ -108,7 +108,10 @@ func (d *device) flow(l *outLink) {
 	if tell {
 		l.stalled = false
 	}
-	if drain = drain && !l.draining; drain && commands {
+	drain = drain && !l.draining
+	// Answers about the twin that are due count as what there is.
+	later := l.kind == hubamqp.KindTwin && d.twins != nil && d.twins.running
+	if drain && (commands || later) {
 		l.draining = true
 	}
 	d.mu.Unlock()
@@ -118,7 +121,7 @@ func (d *device) flow(l *outLink) {
 		}
 	}
 	switch {
-	case !drain:
+	case !drain, later:
 	case commands && d.c.enter():
 		go d.drain(l)
 	default:

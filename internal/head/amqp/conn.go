@@ -145,7 +145,7 @@ func (c *conn) attachPlane(a *wire.Attach, addr hubamqp.Address) error {
 func (c *conn) Flush(w *wire.Conn) {
 	c.store()
 	for i, l := range c.granted {
-		l.r.Grant(uint32(c.v.limits.TwinRequests))
+		l.r.Grant(l.d.mayAsk())
 		c.granted[i] = nil
 	}
 	c.granted = c.granted[:0]

@@ -20,7 +20,7 @@ type outLink struct {
 	kind     hubamqp.Kind
 	settled  bool // carries settled deliveries only
 	stalled  bool // a command was refused for want of credit
-	draining bool // a goroutine drains it
+	draining bool // a goroutine drains it, at its end
 	s        *wire.Sender
 }
 

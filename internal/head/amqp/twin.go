@@ -79,6 +79,17 @@ func (d *device) queueTwin(r twinRequest) {
 	}
 }
 
+// mayAsk returns how many requests a link may bring that was just attached.
+func (d *device) mayAsk() uint32 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	waiting := 0
+	if d.twins != nil {
+		waiting = len(d.twins.waiting)
+	}
+	return uint32(max(d.c.v.limits.TwinRequests-waiting, 0))
+}
+
 // regrant gives the credit for requests that were answered, once it is much;
 // d.mu is held.
 func (d *device) regrant() {
@@ -104,7 +115,15 @@ func (d *device) answerTwins(q *twinQueue) {
 		d.mu.Lock()
 		if d.twins != q || len(q.waiting) == 0 {
 			q.waiting, q.running = nil, false
+			l := d.out(hubamqp.KindTwin)
+			drain := l != nil && l.draining
+			if drain {
+				l.draining = false
+			}
 			d.mu.Unlock()
+			if drain {
+				l.s.Drained()
+			}
 			return
 		}
 		r := q.waiting[0]

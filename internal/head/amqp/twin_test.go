@@ -246,6 +246,85 @@ func TestTwinBounds(t *testing.T) {
 	})
 }
 
+// TestTwinReattach: a client has no more requests wait by sending them on one new
+// link after the other.
+func TestTwinReattach(t *testing.T) {
+	const most = 8
+	withLimits(t, amqp.Limits{TwinRequests: most}, func(t *testing.T, w *world) {
+		c := w.open(w.dev1)
+		tw := c.twin(w.dev1, 0)
+		get := func(i int) wire.Transfer {
+			return wire.Transfer{Settled: true, Payload: hubamqp.AppendTwinRequest(nil, hubamqp.TwinRequest{Op: hubamqp.TwinGet, Correlation: codec.Ulong(uint64(i))})}
+		}
+		n := 0
+		for range 5 {
+			for {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				_, err := tw.out.Send(ctx, get(n))
+				cancel()
+				if err != nil {
+					break
+				}
+				n++
+			}
+			tw.out.Close(nil)
+			tw.out = c.out(hubamqp.KindTwin, w.dev1)
+		}
+		if n > most+1 { // one is being answered
+			t.Errorf("%d requests wait", n)
+		}
+		tw.Grant(1000)
+		c.c.Push()
+		for i := range n {
+			if p := tw.answer(); p.Status != 200 || !p.Correlation.Equal(codec.Ulong(uint64(i))) {
+				t.Fatalf("answer %d: %+v", i, p)
+			}
+		}
+		for range 3 * most { // and then all is as ever
+			tw.ask(hubamqp.TwinRequest{Op: hubamqp.TwinGet, Correlation: codec.String("x")})
+			tw.answer()
+		}
+	})
+}
+
+// TestTwinDrain: answers that are due go before a drain of their link is answered.
+func TestTwinDrain(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		c := w.raw()
+		c.open(w.dev1)
+		address := codec.Some("/devices/dev1/twin")
+		c.attach(&codec.Attach{Name: "in", Handle: 1, Role: codec.Receiver, Source: &codec.Source{Address: address}, Target: &codec.Target{}})
+		c.attach(&codec.Attach{Name: "out", Handle: 2, Source: &codec.Source{}, Target: &codec.Target{Address: address}, InitialDeliveryCount: codec.Some(uint32(0))})
+		for i := range uint64(3) {
+			c.write(c.transfer(2, codec.Transfer{Settled: codec.Some(true)}, hubamqp.AppendTwinRequest(nil, hubamqp.TwinRequest{Op: hubamqp.TwinGet, Correlation: codec.Ulong(i)})))
+		}
+		synctest.Wait()
+		drain := func(count uint32) {
+			c.send(&codec.Flow{
+				NextIncomingID: codec.Some(uint32(0)), IncomingWindow: 1000, OutgoingWindow: 1000, Handle: codec.Some(uint32(1)),
+				DeliveryCount: codec.Some(count), LinkCredit: codec.Some(uint32(5)), Drain: true,
+			})
+		}
+		drain(0)
+		for i := range uint64(3) {
+			expect[*codec.Transfer](c)
+			p, err := hubamqp.DecodeTwinResponse(new(hubamqp.Scratch), c.payload)
+			if err != nil || !p.Correlation.Equal(codec.Ulong(i)) {
+				t.Errorf("answer %d: %+v, %v", i, p, err)
+			}
+		}
+		for count := range uint32(2) {
+			got, err := c.next()
+			if f, ok := got.(*codec.Flow); err != nil || !ok || f.DeliveryCount.V != 5*(count+1) || f.LinkCredit.V != 0 || !f.Drain {
+				t.Fatalf("got %+v, %v", got, err)
+			}
+			if count == 0 {
+				drain(5) // with nothing due: at once
+			}
+		}
+	})
+}
+
 // TestTwinWithoutCredit: a client that takes no answers holds up nobody, and a
 // change that it does not take ends its links.
 func TestTwinWithoutCredit(t *testing.T) {

@@ -28,7 +28,7 @@ type PutToken struct {
 
 // DecodePutToken reads a request. When the message is understood but the request
 // is not, MessageID and ReplyTo are set all the same, so that it can be answered
-// with 400. Errors: IotHubFormatError, ArgumentInvalid.
+// with 400, unless the id is longer than MaxEcho. Errors: IotHubFormatError, ArgumentInvalid.
 func DecodePutToken(payload []byte) (PutToken, error) {
 	const op = "amqp.cbs"
 	var x codec.Message
@@ -36,7 +36,11 @@ func DecodePutToken(payload []byte) (PutToken, error) {
 	if err := x.Decode(payload); err != nil {
 		return r, malformed(op, err)
 	}
-	r.MessageID, r.ReplyTo = x.Properties.MessageID, x.Properties.ReplyTo
+	var err error
+	if r.MessageID, err = echoed(op, "message-id", x.Properties.MessageID); err != nil {
+		return r, err
+	}
+	r.ReplyTo = x.Properties.ReplyTo
 	operation := ""
 	for k, v := range x.ApplicationProperties.All() {
 		key, _ := k.Text()

@@ -104,7 +104,14 @@ func TestRefusePutToken(t *testing.T) {
 		}
 		wantErr(t, err, causeway.ArgumentInvalid, c.part)
 	}
-	_, err := hubamqp.DecodePutToken([]byte("x"))
+	long, err := hubamqp.DecodePutToken(wire(t, putToken(func(m *codec.Message) {
+		m.Properties.MessageID = codec.String(strings.Repeat("x", hubamqp.MaxEcho+1))
+	})))
+	wantErr(t, err, causeway.ArgumentInvalid, "message-id has 1025 bytes")
+	if !long.MessageID.IsNull() {
+		t.Error("an id without bound goes back")
+	}
+	_, err = hubamqp.DecodePutToken([]byte("x"))
 	wantErr(t, err, causeway.IotHubFormatError, "cannot be read")
 }
 

@@ -22,6 +22,7 @@ const (
 	MaxAddress    = 2048      // bytes of a link address or of the "to" of a command
 	MaxAudience   = 4 << 10   // bytes of the name of a put-token request
 	MaxToken      = 16 << 10  // bytes of a token
+	MaxEcho       = 1 << 10   // bytes of an id that the answer to a request repeats
 	MaxProperties = 512       // application properties of one message
 	MaxBatch      = 1 << 14   // messages in one batch transfer
 	MaxTransfer   = 1 << 20   // bytes of one transfer; what telemetry links advertise

@@ -37,7 +37,11 @@ func DecodeManagementRequest(payload []byte) (ManagementRequest, error) {
 	if err := x.Decode(payload); err != nil {
 		return r, malformed(op, err)
 	}
-	r.MessageID, r.ReplyTo = x.Properties.MessageID, x.Properties.ReplyTo
+	var err error
+	if r.MessageID, err = echoed(op, "message-id", x.Properties.MessageID); err != nil {
+		return r, err
+	}
+	r.ReplyTo = x.Properties.ReplyTo
 	operation, token := "", ""
 	var s Scratch
 	for k, v := range x.ApplicationProperties.All() {

@@ -38,6 +38,17 @@ const (
 	annInputName     = "x-opt-input-name"
 )
 
+// echoed returns the id of a request as its answer repeats it. Answers may wait to
+// be taken, and with them their ids: one that is too long is refused, and is null.
+func echoed(op, name string, v codec.Value) (codec.Value, error) {
+	text, _ := v.Text()
+	b, _ := v.Bytes()
+	if n := len(text) + len(b); n > MaxEcho {
+		return codec.Value{}, causeway.Errorf(causeway.ArgumentInvalid, op, "%s has %d bytes, the limit is %d", name, n, MaxEcho)
+	}
+	return v, nil
+}
+
 // malformed returns err, which is of the codec, as an error of this package.
 func malformed(op string, err error) error {
 	return &causeway.Error{Code: causeway.IotHubFormatError, Op: op, Msg: "the message cannot be read: " + strings.TrimPrefix(err.Error(), "amqp: "), Err: err}

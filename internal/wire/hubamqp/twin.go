@@ -51,7 +51,10 @@ func DecodeTwinRequest(s *Scratch, payload []byte) (TwinRequest, error) {
 	if err := x.Decode(payload); err != nil {
 		return r, malformed(op, err)
 	}
-	r.Correlation = x.Properties.CorrelationID
+	var err error
+	if r.Correlation, err = echoed(op, "correlation-id", x.Properties.CorrelationID); err != nil {
+		return r, err
+	}
 	if r.Correlation.IsNull() {
 		return r, causeway.Errorf(causeway.ArgumentInvalid, op, "a twin request without a correlation-id cannot be answered")
 	}
@@ -78,7 +81,6 @@ func DecodeTwinRequest(s *Scratch, payload []byte) (TwinRequest, error) {
 		}
 		r.Version = n
 	}
-	var err error
 	r.Body, err = s.body(op, x.Body)
 	return r, err
 }

@@ -95,6 +95,14 @@ func TestRefuseTwinRequest(t *testing.T) {
 	}
 	_, err := hubamqp.DecodeTwinRequest(new(hubamqp.Scratch), wire(t, codec.Message{MessageAnnotations: symbols(s("operation"), s("GET"))}))
 	wantErr(t, err, causeway.ArgumentInvalid, "correlation-id")
+	long, err := hubamqp.DecodeTwinRequest(new(hubamqp.Scratch), wire(t, codec.Message{
+		MessageAnnotations: symbols(s("operation"), s("GET")),
+		Properties:         codec.Properties{CorrelationID: codec.Binary(make([]byte, hubamqp.MaxEcho+1))},
+	}))
+	wantErr(t, err, causeway.ArgumentInvalid, "correlation-id has 1025 bytes")
+	if !long.Correlation.IsNull() {
+		t.Error("an id without bound goes back")
+	}
 	_, err = hubamqp.DecodeTwinRequest(new(hubamqp.Scratch), []byte("x"))
 	wantErr(t, err, causeway.IotHubFormatError, "cannot be read")
 	_, err = hubamqp.DecodeTwinRequest(new(hubamqp.Scratch), wire(t, codec.Message{
