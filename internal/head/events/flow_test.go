@@ -4,9 +4,12 @@ import (
 	"context"
 	"net"
 	"runtime"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/causeway-iot/causeway/internal/core/eventlog"
 	"github.com/causeway-iot/causeway/wire/amqp"
 	"github.com/causeway-iot/causeway/wire/amqp/codec"
 )
@@ -231,5 +234,42 @@ func TestClosesWhileSending(t *testing.T) {
 		}
 		s.Conn().Abort(nil)
 		<-s.Conn().Done()
+	}
+}
+
+// reads is a log that writes down what is read from it.
+type reads struct {
+	eventlog.Log
+	mu    sync.Mutex
+	first []eventlog.Offset
+	most  []int
+}
+
+func (l *reads) Read(ctx context.Context, p eventlog.Partition, from eventlog.Offset, most int) ([]eventlog.Record, error) {
+	l.mu.Lock()
+	l.first, l.most = append(l.first, from), append(l.most, most)
+	l.mu.Unlock()
+	return l.Log.Read(ctx, p, from, most)
+}
+
+// TestSurprisinglyLarge: as many events as would be a batch of usual ones are sent in
+// smaller parts when they turn out to be large, and a peer that is slow to take
+// them has no more held for it.
+func TestSurprisinglyLarge(t *testing.T) {
+	w := open(t, func(w *world) { w.plane.Limits.BatchBytes = 100_000 })
+	w.fill(0, 3, event(10))
+	for _, n := range []int{30_000, 30_000, 30_000, 150_000, 30_000, 30_000, 30_000, 30_000, 10, 10} {
+		w.fill(0, 1, event(n))
+	}
+	log := &reads{Log: w.log}
+	w.log = log
+	box := w.read(w.client(), how{none: true})
+	box.grant(13)
+	box.want(0, 13)
+	box.drained()
+	log.mu.Lock()
+	defer log.mu.Unlock()
+	if from, most := []eventlog.Offset{0, 6, 7, 8, 11}, []int{13, 1, 1, 3, 2}; !slices.Equal(log.first, from) || !slices.Equal(log.most, most) {
+		t.Errorf("read from %v, at most %v", log.first, log.most)
 	}
 }

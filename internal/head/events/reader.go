@@ -171,7 +171,6 @@ func (r *reader) pump() error {
 		if err := r.send(recs); err != nil {
 			return err
 		}
-		r.next = recs[len(recs)-1].Offset + 1
 	}
 }
 
@@ -235,14 +234,19 @@ type batch struct {
 // batches are shared by all readers: those that wait need none.
 var batches = sync.Pool{New: func() any { return new(batch) }}
 
-// release gives b back, without what only large events needed.
-func (b *batch) release(most int) {
+// forget lets go of the message, which is part of what was read.
+func (b *batch) forget() {
 	properties := b.m.Properties[:cap(b.m.Properties)]
 	if cap(properties) > hubamqp.MaxProperties {
 		properties = nil
 	}
-	clear(properties) // with the texts, which are part of what was read
+	clear(properties)
 	b.m = causeway.Message{Properties: properties[:0]}
+}
+
+// release gives b back, without what only large events needed.
+func (b *batch) release(most int) {
+	b.forget()
 	if cap(b.buf) > 2*most {
 		b.buf = nil
 	}
@@ -251,16 +255,25 @@ func (b *batch) release(most int) {
 	batches.Put(b)
 }
 
-// send sends records.
+// send sends records, as many as are a batch by their bytes: how many of them there
+// are was a guess. While it waits for the peer to take them it holds them once,
+// encoded.
 func (r *reader) send(recs []eventlog.Record) error {
 	b := batches.Get().(*batch)
-	defer b.release(r.peer.plane.Limits.BatchBytes)
+	most := r.peer.plane.Limits.BatchBytes
+	defer b.release(most)
 	bodies := 0
 	r.largest = 0
+	for i := range recs {
+		r.largest = max(r.largest, len(recs[i].Payload))
+	}
 	runtime := r.lastEvent(recs)
 	for i := range recs {
 		rec := &recs[i]
-		r.largest = max(r.largest, len(rec.Payload))
+		if len(b.buf) > 0 && len(b.buf)+len(rec.Payload) > most {
+			break // it is read again
+		}
+		r.next = rec.Offset + 1
 		if err := envelope.View(&b.m, rec.Payload); err != nil {
 			// It is in the log for good: who comes back would find it again.
 			r.peer.plane.Log.Error("an event cannot be read and is left out", obs.KeyHub, r.place.hub,
@@ -272,6 +285,8 @@ func (r *reader) send(recs []eventlog.Record) error {
 		b.ends = append(b.ends, len(b.buf))
 		bodies += len(b.m.Body)
 	}
+	clear(recs)
+	b.forget()
 	begin := 0
 	for _, end := range b.ends {
 		b.transfers = append(b.transfers, amqp.Transfer{Payload: b.buf[begin:end]})
