@@ -9,17 +9,18 @@ import (
 	"testing"
 
 	"github.com/causeway-iot/causeway/internal/app/state"
+	"github.com/causeway-iot/causeway/internal/testkit/process"
 )
 
 func TestPortHolder(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("needs /proc")
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port := process.FreePort(t)
+	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	port := l.Addr().(*net.TCPAddr).Port
 	if got := state.PortHolder(port); !strings.Contains(got, "process "+strconv.Itoa(os.Getpid())) {
 		t.Errorf("holder of our port is %q", got)
 	}

@@ -9,7 +9,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/causeway-iot/causeway/internal/testkit/process"
 	"github.com/causeway-iot/causeway/internal/wire/tpm2"
 )
 
@@ -89,7 +89,7 @@ func startTPM(t *testing.T) *swtpm {
 		}
 	}
 	dir := t.TempDir()
-	port := freePorts(t)
+	port := process.FreePorts(t, 2)
 	cmd := exec.Command("swtpm", "socket", "--tpm2", "--tpmstate", "dir="+dir,
 		"--server", fmt.Sprintf("type=tcp,port=%d", port), "--ctrl", fmt.Sprintf("type=tcp,port=%d", port+1),
 		"--flags", "not-need-init,startup-clear")
@@ -116,26 +116,6 @@ func startTPM(t *testing.T) *swtpm {
 	s.must(t, "tpm2_evictcontrol", "-C", "o", "-c", "srk.ctx", srkHandle)
 	s.must(t, "tpm2_flushcontext", "-t")
 	return s
-}
-
-// freePorts returns the first of two neighbouring ports that nobody uses.
-func freePorts(t *testing.T) int {
-	t.Helper()
-	for range 50 {
-		a, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		port := a.Addr().(*net.TCPAddr).Port
-		b, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port+1))
-		_ = a.Close()
-		if err == nil {
-			_ = b.Close()
-			return port
-		}
-	}
-	t.Fatal("no two neighbouring ports are free")
-	return 0
 }
 
 func (s *swtpm) run(t *testing.T, tool string, args ...string) ([]byte, error) {
