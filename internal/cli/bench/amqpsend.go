@@ -51,6 +51,7 @@ func AMQPTelemetry(ctx context.Context, t *Target, l Load) (Run, error) {
 	}
 	defer f.close()
 	var p phase
+	p.begin(l)
 	senders := make([]*amqpSender, len(f))
 	for i, c := range f {
 		if senders[i], err = newAMQPSender(c, t, l, &p); err != nil {

@@ -232,7 +232,10 @@ func (f fleet) close() {
 var errStuck = errors.New("the server stopped answering")
 
 // phase tells the connections of a run what time it is.
-type phase struct{ state atomic.Int32 }
+type phase struct {
+	state atomic.Int32
+	began time.Time // of the counting
+}
 
 const (
 	warming int32 = iota
@@ -242,14 +245,27 @@ const (
 
 func (p *phase) is(s int32) bool { return p.state.Load() == s }
 
-// clock runs warm-up and measurement, and returns how long was measured. begin
-// is called when the counting starts.
-func (p *phase) clock(ctx context.Context, l Load) time.Duration {
-	wait(ctx, l.Warmup)
+// begin is called before the connections have something to do: without a warm-up
+// the very first counts, also when the clock gets its turn late.
+func (p *phase) begin(l Load) {
+	if l.Warmup <= 0 {
+		p.count()
+	}
+}
+
+func (p *phase) count() {
+	p.began = time.Now()
 	p.state.Store(counting)
-	began := time.Now()
+}
+
+// clock runs warm-up and measurement, and returns how long was measured.
+func (p *phase) clock(ctx context.Context, l Load) time.Duration {
+	if !p.is(counting) {
+		wait(ctx, l.Warmup)
+		p.count()
+	}
 	wait(ctx, l.Duration)
-	took := time.Since(began)
+	took := time.Since(p.began)
 	p.state.Store(over)
 	return took
 }

@@ -32,6 +32,7 @@ func Events(ctx context.Context, t *Target, l Load) (Run, error) {
 		return Run{}, fmt.Errorf("store events: %w", err)
 	}
 	var p phase
+	p.begin(l)
 	var count atomic.Int64
 	reading, stop := context.WithCancel(ctx)
 	defer stop()
@@ -203,6 +204,7 @@ func EndToEnd(ctx context.Context, t *Target, l Load) (Run, error) {
 			return Run{}, context.Cause(reading)
 		}
 	}
+	m.p.begin(l)
 	go m.p.clock(reading, l)
 	began := time.Now()
 	n, err := m.publish(reading, f, l)

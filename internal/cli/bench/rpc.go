@@ -46,6 +46,7 @@ func (d *device) serve(f func(p topic.Publish, pub *mqtt.Publish) error) error {
 // times the calls.
 func callers(ctx context.Context, l Load, f func(ctx context.Context, caller, call int) error) (Run, error) {
 	var p phase
+	p.begin(l)
 	var wg sync.WaitGroup
 	var failed atomic.Int64
 	var firstErr atomic.Pointer[error]
@@ -187,6 +188,7 @@ func Twins(ctx context.Context, t *Target, l Load) (Run, error) {
 	})
 	defer stop()
 	var p phase
+	p.begin(l)
 	var wg sync.WaitGroup
 	type outcome struct {
 		h        histogram

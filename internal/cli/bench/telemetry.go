@@ -111,6 +111,7 @@ func Telemetry(ctx context.Context, t *Target, l Load) (Run, error) {
 	defer stop()
 
 	var p phase
+	p.begin(l)
 	var wg sync.WaitGroup
 	for _, s := range senders {
 		wg.Go(func() {
