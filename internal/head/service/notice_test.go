@@ -513,7 +513,14 @@ func TestReceiversBound(t *testing.T) {
 func TestTooLargeForPeer(t *testing.T) {
 	w := open(t, nil)
 	w.file("a")
-	if got := w.receive(w.client(), how{most: 10}).ended(); got != amqp.MessageSizeExceeded {
+	// The end may have come by the time that the link is looked at.
+	box, err := tryReceive(t.Context(), w.client(), how{most: 10})
+	got := claimstest.Condition(err)
+	if err == nil {
+		box.t = t
+		got = box.ended()
+	}
+	if got != amqp.MessageSizeExceeded {
 		t.Errorf("ended with %s", got)
 	}
 	if g := w.receive(w.client(), how{}).next(); g.notice.DeliveryCount != 0 {
