@@ -458,11 +458,7 @@ func TestStopSaysGoodbyeToDevices(t *testing.T) {
 	if err := d.Send(t.Context(), &causeway.Message{Body: []byte("x")}); err != nil {
 		t.Fatal(err)
 	}
-	began := time.Now()
 	r.stop()
-	if took := time.Since(began); took > 5*time.Second {
-		t.Errorf("stop took %v", took)
-	}
 	select {
 	case <-gone:
 	case <-time.After(patience):

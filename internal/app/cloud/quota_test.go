@@ -66,9 +66,13 @@ func TestQuota(t *testing.T) {
 	message := &causeway.Message{Body: []byte("x")}
 
 	// A client of ours tries again for ever when its connection is closed, which is
-	// all that MQTT has to say.
-	send := func(d *client.Device) error {
-		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	// all that MQTT has to say; AMQP says why.
+	send := func(tr causeway.Transport, d *client.Device) error {
+		wait := patience
+		if !strings.HasPrefix(string(tr), "amqp") {
+			wait = 2 * time.Second
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), wait)
 		defer cancel()
 		return d.Send(ctx, message)
 	}
@@ -87,7 +91,7 @@ func TestQuota(t *testing.T) {
 	}
 	for _, tr := range transports {
 		d := dial(tr)
-		err := send(d)
+		err := send(tr, d)
 		switch {
 		case err == nil:
 			t.Errorf("%s, messages of the day used up: it was taken", tr)
@@ -118,7 +122,7 @@ func TestQuota(t *testing.T) {
 	}
 	for _, tr := range transports {
 		d := dial(tr)
-		err := send(d)
+		err := send(tr, d)
 		switch {
 		case err == nil:
 			t.Errorf("%s, throttled: it was taken", tr)

@@ -241,7 +241,7 @@ func oddIDs() []string {
 // not before the deadline; for effects that a contract lets come late.
 func insist(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -249,7 +249,7 @@ func insist(t *testing.T, what string, cond func() bool) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			t.Fatalf("%s: not within five seconds", what)
+			t.Fatalf("%s: not within a minute", what)
 		}
 	}
 }
