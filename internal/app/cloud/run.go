@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -160,9 +161,7 @@ func part(ctx context.Context, name string, run func(ctx context.Context) error)
 
 // announce checks that everything answers, leaves connection.json and says so.
 func (c *Cloud) announce(ctx context.Context) error {
-	check, cancel := context.WithTimeout(ctx, selfCheckTimeout)
-	defer cancel()
-	if err := c.selfCheck(check); err != nil {
+	if err := answered(ctx, c.log, c.selfCheck); err != nil {
 		return fmt.Errorf("self-check after start: %w", err)
 	}
 	conn, err := c.describe(ctx)
@@ -279,6 +278,22 @@ func (c *Cloud) serveWeb(ctx context.Context, s *http.Server) error {
 	}
 	<-done //nolint:errcheck // http.ErrServerClosed
 	return err
+}
+
+// answered returns once check is passed or failed. One that takes too long is
+// neither: right after a start all devices may come back at once, and a hub that
+// gave up for that would meet them again at its next start.
+func answered(ctx context.Context, log *slog.Logger, check func(ctx context.Context) error) error {
+	for {
+		limited, cancel := context.WithTimeout(ctx, selfCheckTimeout)
+		err := check(limited)
+		late := limited.Err() != nil && ctx.Err() == nil
+		cancel()
+		if err == nil || !late {
+			return err
+		}
+		log.Warn("the self-check after start takes long: many clients come back at once, or something keeps this machine from its own addresses; it is tried again", obs.KeyError, err)
+	}
 }
 
 // selfCheck talks to every port as a client would.
