@@ -231,9 +231,9 @@ func pause(ctx context.Context) {
 // eventually waits until something is so.
 func eventually(t *testing.T, what string, so func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !so(); {
+	for deadline := time.Now().Add(patience); !so(); {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within a minute: %s", what)
+			t.Fatalf("not in time: %s", what)
 		}
 		<-time.After(2 * time.Millisecond) // there is nothing to wait on
 	}

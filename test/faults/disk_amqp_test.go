@@ -14,7 +14,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/wire/hubamqp"
@@ -127,7 +126,7 @@ func TestFullDiskAMQP(t *testing.T) {
 	}
 	t.Setenv("CAUSEWAY_OPENMETRICS", "true")
 	w := newWorld(t, filepath.Join(disk, "data"))
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	var devices []identity
 	for i := range 4 {

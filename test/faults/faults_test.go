@@ -30,6 +30,10 @@ import (
 	"github.com/causeway-iot/causeway/internal/wire/sas"
 )
 
+// patience is how long anything may take, also on a machine that has much to do
+// beside; what takes longer hangs.
+const patience = 5 * time.Minute
+
 var build struct {
 	sync.Once
 	dir, bin string
@@ -127,7 +131,7 @@ func newWorld(t *testing.T, data string, args ...string) *world {
 			t.Errorf("the end of the server's output:\n%s", b[max(0, len(b)-20000):])
 		}
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := w.Start(ctx); err != nil {
 		t.Fatal(err)
@@ -141,7 +145,7 @@ func newWorld(t *testing.T, data string, args ...string) *world {
 		t.Fatal("no certificate in the CA file")
 	}
 	w.tls = &tls.Config{RootCAs: pool, ServerName: "localhost", MinVersion: tls.VersionTLS12}
-	w.http = &http.Client{Transport: &http.Transport{TLSClientConfig: w.tls.Clone()}, Timeout: 30 * time.Second}
+	w.http = &http.Client{Transport: &http.Transport{TLSClientConfig: w.tls.Clone()}, Timeout: patience}
 	t.Cleanup(w.http.CloseIdleConnections)
 	return w
 }
@@ -257,7 +261,7 @@ type event struct {
 // returns false.
 func (w *world) stored(t *testing.T, fn func(e event) bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	u := w.Ready().AdminURL + "/api/v1/hubs/localhost/events?" + url.Values{"from": {"earliest"}}.Encode()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u, nil)

@@ -39,7 +39,7 @@ func (w *world) send(t *testing.T, method, path string, header map[string]string
 
 func (w *world) kill(t *testing.T) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := w.Restart(ctx); err != nil {
 		t.Fatal(err)
@@ -51,7 +51,7 @@ func (w *world) kill(t *testing.T) {
 // of the messages sent, and returns its lock.
 func (w *world) receiveFeedback(t *testing.T, sent map[string]bool) (lock string) {
 	t.Helper()
-	deadline := time.Now().Add(time.Minute)
+	deadline := time.Now().Add(patience)
 	for {
 		status, lock, body := w.send(t, "GET", feedbackPath, nil)
 		if status == http.StatusNoContent && time.Now().Before(deadline) {

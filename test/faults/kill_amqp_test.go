@@ -219,7 +219,7 @@ func TestKillUnderAMQPLoad(t *testing.T) {
 		})
 		<-time.After(time.Duration(rand.IntN(20)) * time.Millisecond) // a random point of the load
 		start := time.Now()
-		kctx, stop := context.WithTimeout(ctx, time.Minute)
+		kctx, stop := context.WithTimeout(ctx, patience)
 		var err error
 		if round%4 == 3 { // in order, for a change
 			err = errors.Join(w.Stop(), w.Start(kctx))
@@ -263,7 +263,7 @@ func TestKillUnderAMQPLoad(t *testing.T) {
 	}
 
 	// Who reads everything once more gets the same.
-	again, stopAgain := context.WithTimeout(t.Context(), time.Minute)
+	again, stopAgain := context.WithTimeout(t.Context(), patience)
 	defer stopAgain()
 	var wg sync.WaitGroup
 	for _, r := range consumers {

@@ -155,14 +155,14 @@ func TestKillWithEndpoint(t *testing.T) {
 		return n
 	}
 	for round := range kills {
-		before, deadline := total(), time.Now().Add(time.Minute)
+		before, deadline := total(), time.Now().Add(patience)
 		for total() < before+1000 {
 			if time.Now().After(deadline) {
-				t.Fatalf("round %d: only %d messages acknowledged in a minute: a webhook holds up devices", round, total()-before)
+				t.Fatalf("round %d: only %d messages acknowledged in time: a webhook holds up devices", round, total()-before)
 			}
 			<-time.After(time.Millisecond) // the load decides when; there is nothing to wait on
 		}
-		rctx, stop := context.WithTimeout(ctx, time.Minute)
+		rctx, stop := context.WithTimeout(ctx, patience)
 		err := w.Restart(rctx)
 		stop()
 		if err != nil {
@@ -172,7 +172,7 @@ func TestKillWithEndpoint(t *testing.T) {
 	cancel()
 	wg.Wait()
 	hook.steady.Store(true)
-	for until := time.Now().Add(2 * time.Minute); ; {
+	for until := time.Now().Add(patience); ; {
 		missing := int64(0)
 		hook.mu.Lock()
 		for _, s := range senders {

@@ -55,7 +55,7 @@ func (w *world) storage(t *testing.T, data, name string) (blob func(method, blob
 func (w *world) killUntilEnded(t *testing.T, path string, kills int, done func(job map[string]any) float64) map[string]any {
 	t.Helper()
 	seen := 0.0
-	for until := time.Now().Add(2 * time.Minute); time.Now().Before(until); {
+	for until := time.Now().Add(patience); time.Now().Before(until); {
 		status, body, err := w.rest(t, "GET", path, nil)
 		if err != nil || status != http.StatusOK {
 			t.Fatalf("%s: %d %s %v", path, status, body, err)

@@ -39,7 +39,7 @@ func (w *world) idle(t *testing.T, n int) *idlers {
 
 func (l *idlers) connect(t *testing.T) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	l.peers, l.inboxes = make([]*amqppeer.Peer, len(l.devices)), make([]*amqppeer.Receiver, len(l.devices))
 	var wg sync.WaitGroup
@@ -70,7 +70,7 @@ func (l *idlers) connect(t *testing.T) {
 func (l *idlers) restart(t *testing.T) {
 	t.Helper()
 	eventually(t, "connections are parked", func() bool { return time.Since(l.since) > parkedAfter })
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	back, err := l.w.engine(ctx, l.w.ownerToken(t))
 	if err != nil {
