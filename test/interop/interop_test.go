@@ -2,8 +2,8 @@
 
 // Package interop runs unmodified Azure SDKs against a server of this build:
 // it starts the server, hands its addresses to the Go, Node, Python and Java
-// suites, and kills and restarts it when they ask. Run it through
-// test/interop/run.
+// suites, and kills and restarts it when they ask. Where there are network
+// namespaces each suite has a server of its own. Run it through test/interop/run.
 package interop
 
 import (
@@ -32,6 +32,10 @@ func TestSDKs(t *testing.T) {
 	}
 	if only := os.Getenv("INTEROP_ONLY"); only != "" && !slices.Contains(names(), only) {
 		t.Fatalf("INTEROP_ONLY is %q, want one of %q", only, names())
+	}
+	if unshare := strings.Fields(os.Getenv("INTEROP_UNSHARE")); len(unshare) > 0 {
+		sideBySide(t, unshare)
+		return
 	}
 	if os.Getenv("INTEROP_NAMESPACE") != "" {
 		if err := loopbackUp(); err != nil {

@@ -32,8 +32,9 @@ type suite struct {
 	run  func(*testing.T, world)
 }
 
-// suites are run one after the other: some of them kill the server.
-var suites = []suite{{"go", goSDK}, {"node", nodeSDKs}, {"python", pythonSDKs}, {"java", javaSDKs}}
+// suites, those that take long first. They are run one after the other where they
+// share a server: some of them kill it.
+var suites = []suite{{"node", nodeSDKs}, {"python", pythonSDKs}, {"java", javaSDKs}, {"go", goSDK}}
 
 func names() []string {
 	all := make([]string, len(suites))
