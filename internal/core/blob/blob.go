@@ -9,6 +9,7 @@ package blob
 
 import (
 	"context"
+	"fmt"
 	"io"
 )
 
@@ -84,8 +85,10 @@ type Blocks interface {
 	Stage(ctx context.Context, name, id string, r io.Reader, sum []byte) error
 
 	// Commit makes a blob of blocks in the order of the list, in place of what
-	// was there, and forgets those that are staged. Errors: ErrBlock (one of
-	// the list is not there), ErrTooMany, ErrTooLarge, and what o.Check returns.
+	// was there, and forgets those that are staged. An append blob is not made
+	// into one of blocks: what was appended would be lost. Errors: ErrKind,
+	// ErrBlock (one of the list is not there), ErrTooMany, ErrTooLarge, and what
+	// o.Check returns.
 	Commit(ctx context.Context, name string, list []Ref, o Options) (Attrs, error)
 
 	// Blocks returns the blocks a blob was made of, in order, and those that
@@ -116,4 +119,12 @@ func Unchanged(etag string) Check {
 		}
 		return nil
 	}
+}
+
+// NoAppend is a Check for who makes a blob of blocks. Its error is ErrKind.
+func NoAppend(now *Attrs) error {
+	if now != nil && now.Kind == Append {
+		return fmt.Errorf("blob %q: %w", now.Name, ErrKind)
+	}
+	return nil
 }

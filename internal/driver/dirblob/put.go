@@ -324,6 +324,12 @@ func (b bucket) Set(ctx context.Context, name string, change func(*blob.Properti
 	}
 	defer f.Close()
 	a := f.doc.attrs()
+	if check != nil { // before the bytes are copied
+		now := a
+		if err := check(&now); err != nil {
+			return blob.Attrs{}, err
+		}
+	}
 	a.Properties = a.Properties.Clone()
 	change(&a.Properties)
 	if err := blob.CheckProperties(a.Properties); err != nil {

@@ -176,7 +176,7 @@ func (b bucket) Commit(ctx context.Context, name string, list []blob.Ref, o blob
 		return blob.Attrs{}, err
 	}
 	defer b.hold(name)()
-	if err := b.check(r, name, o.Check); err != nil {
+	if err := errors.Join(b.check(r, name, o.Check), b.check(r, name, blob.NoAppend)); err != nil {
 		return blob.Attrs{}, err
 	}
 	t, err := b.s.temp(r)

@@ -126,6 +126,9 @@ func (b bucket) Commit(ctx context.Context, name string, list []blob.Ref, o blob
 	if err == nil && o.Check != nil {
 		err = o.Check(now.attrs())
 	}
+	if err == nil {
+		err = blob.NoAppend(now.attrs())
+	}
 	if err != nil {
 		return blob.Attrs{}, err
 	}

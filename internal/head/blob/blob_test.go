@@ -217,6 +217,7 @@ func TestAppend(t *testing.T) {
 		t.Errorf("blob: %q, %v", a.body, a.header)
 	}
 	w.do(request{method: "GET", path: "/files/log", query: "comp=blocklist"}).is(409, "InvalidBlobType")
+	w.do(request{method: "PUT", path: "/files/log", query: "comp=blocklist", body: "<BlockList></BlockList>"}).is(409, "InvalidBlobType")
 	w.put("block", "x").is(201, "")
 	w.do(request{method: "PUT", path: "/files/block", query: "comp=appendblock", body: "x"}).is(409, "InvalidBlobType")
 	w.put("log", "bytes", "x-ms-blob-type", "AppendBlob").is(413, "RequestBodyTooLarge")

@@ -193,6 +193,17 @@ func (s *suite) blocksRefused() {
 	s.refused("Commit of too much", err, blob.ErrTooLarge)
 	s.holds("x", "one")
 	s.haveBlocks("x", []blob.Part{{ID: id(1), Size: 3}}, []blob.Part{{ID: id(2), Size: 3}})
+
+	s.write("log", "", blob.Options{Kind: blob.Append})
+	s.grow("log", "kept")
+	s.stage("log", 1, "one")
+	_, err = s.bucket.Commit(ctx, "log", []blob.Ref{{ID: id(1)}}, blob.Options{})
+	s.refused("Commit over an append blob", err, blob.ErrKind)
+	_, err = s.bucket.Commit(ctx, "log", nil, blob.Options{})
+	s.refused("Commit of nothing over an append blob", err, blob.ErrKind)
+	s.holds("log", "kept")
+	s.grow("log", " on")
+	s.holds("log", "kept on")
 }
 
 func (s *suite) reopen() {
