@@ -71,7 +71,7 @@ func (a *archive) gather(ctx context.Context) (chunk, error) {
 			if c.count == 0 {
 				c.first, c.began = it.offset, it.queued
 				a.q.pulse.headed(int(a.part.id), c.began)
-				deadline = c.began.Add(a.window.Age)
+				deadline = a.deadline(c.began)
 			} else if it.queued.Sub(c.began) >= a.window.Age {
 				return c, nil
 			}
@@ -86,6 +86,16 @@ func (a *archive) gather(ctx context.Context) (chunk, error) {
 			c.next = max(c.next, next)
 		}
 	}
+}
+
+// deadline returns when a chunk is complete that began at a time. Should that be
+// yet to come, since the clock was set back, the chunk began now.
+func (a *archive) deadline(began time.Time) time.Time {
+	now := time.Now()
+	if began.After(now) {
+		began = now
+	}
+	return began.Add(a.window.Age)
 }
 
 // more reads what follows a chunk. It waits for it, but not past the deadline of

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/causeway-iot/causeway/internal/cloud/delivery"
+	"github.com/causeway-iot/causeway/internal/core/eventlog"
+	"github.com/causeway-iot/causeway/internal/core/eventlog/logtest"
 	"github.com/causeway-iot/causeway/plugin"
 )
 
@@ -124,6 +126,51 @@ func TestChunkExpires(t *testing.T) {
 		}
 		if letters := dead(t, w.s, "lake"); len(letters) != 300 || letters[0].Reason != delivery.ReasonExpired {
 			t.Errorf("%d dead letters", len(letters))
+		}
+	})
+}
+
+// skewed is a log on a machine whose clock is ahead.
+type skewed struct {
+	kept
+	by time.Duration
+}
+
+func (l *skewed) Append(ctx context.Context, p eventlog.Partition, recs ...eventlog.Record) (eventlog.Offset, error) {
+	for i := range recs {
+		recs[i].Time = time.Now().Add(l.by)
+	}
+	return l.kept.Append(ctx, p, recs...)
+}
+
+// A clock that was ahead and has been set back does not hold up chunks: those of
+// messages of a time to come are complete as soon as others would be.
+func TestChunksOfWrongClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &skewed{kept{logtest.NewMemory(1)}, 5 * 365 * 24 * time.Hour}
+		s, err := delivery.New(delivery.Options{
+			Hub: "plant", DeadLetters: kept{logtest.NewMemory(1)},
+			Queue:  func(string) (delivery.Log, error) { return log, nil },
+			Remove: func(string) error { return nil },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		to := &shelf{window: plugin.Window{Age: time.Minute, Bytes: 1 << 20}}
+		q, err := s.Set(t.Context(), "lake", to, delivery.Policy{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		send(t, q, 1, 3, "a")
+		later(30 * time.Second)
+		log.by = 0 // the times of records do not go back
+		send(t, q, 4, 5, "a")
+		later(29 * time.Second)
+		to.want(t)
+		later(time.Second)
+		to.want(t, "5 from 0: 1 to 5")
+		if err := s.Close(); err != nil {
+			t.Error(err)
 		}
 	})
 }

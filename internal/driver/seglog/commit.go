@@ -216,6 +216,10 @@ func (l *Log) publish(g *group) {
 		lp.wake()
 	}
 	s.end, s.disk = w.pos, w.filled
+	s.wrote = time.Now()
+	if s.began.IsZero() {
+		s.began = s.wrote
+	}
 }
 
 // roll finishes the segment being written and begins the next one.

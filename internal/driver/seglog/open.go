@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/causeway-iot/causeway/internal/core/eventlog"
 	"github.com/causeway-iot/causeway/internal/obs"
@@ -73,6 +74,11 @@ func (l *Log) recoverSegments(names []string) error {
 			if len(s.parts[p].index) > 0 {
 				lp.last = max(lp.last, s.parts[p].last)
 			}
+		}
+	}
+	for now, i := time.Now(), 0; i < len(l.segs); i++ {
+		if _, newest, ok := l.segs[i].times(); ok && newest > micros(now) {
+			l.segs[i].began, l.segs[i].wrote = now, now
 		}
 	}
 	return l.repairTail(last)

@@ -145,11 +145,23 @@ func (l *Log) mayDrop(s *segment) bool {
 		}
 	}
 	if keep := time.Duration(l.keepTime.Load()); keep > 0 {
-		if _, last, ok := s.times(); ok && last < micros(time.Now().Add(-keep)) {
+		if _, last, ok := s.times(); ok && older(last, s.wrote, keep) {
 			return true
 		}
 	}
 	return l.trimmed(s)
+}
+
+// older reports whether a record is of more than an age. What this process has
+// written is as old as it knows, whatever the system's clock was set to meanwhile:
+// one that was behind, as that of a machine without a battery is until it has
+// heard from another, would otherwise make new records look old and have them
+// dropped; one that was ahead would have them kept for as long.
+func older(at int64, written time.Time, age time.Duration) bool {
+	if !written.IsZero() {
+		return time.Since(written) > age
+	}
+	return at < micros(time.Now().Add(-age))
 }
 
 // trimmed reports whether nothing in s is wanted any more. The caller holds view.
@@ -170,7 +182,7 @@ func (l *Log) holdsBack(s *segment) bool {
 	if !ok {
 		return false
 	}
-	if keep := time.Duration(l.keepTime.Load()); keep > 0 && first < micros(time.Now().Add(-keep/8)) {
+	if keep := time.Duration(l.keepTime.Load()); keep > 0 && older(first, s.began, keep/8) {
 		return true
 	}
 	return s.end > l.opt.segmentBytes(l.keepBytes.Load())/4 && l.trimmed(s)

@@ -150,6 +150,61 @@ func TestRetentionByAge(t *testing.T) {
 	})
 }
 
+// TestRetentionOfWrongClock: the age of a record is how long it has been there,
+// also when the clock was far off as it came.
+func TestRetentionOfWrongClock(t *testing.T) {
+	for name, off := range map[string]time.Duration{"behind": -30 * 365 * 24 * time.Hour, "ahead": 10 * 365 * 24 * time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				dir := newMemFS()
+				o := small(t)
+				o.RetentionTime = time.Hour
+				open := func() *seglog.Log {
+					t.Helper()
+					l, err := seglog.OpenFS(dir, o)
+					if err != nil {
+						t.Fatal(err)
+					}
+					return l
+				}
+				l := open()
+				fill := func(n int) {
+					t.Helper()
+					for range n { // one a minute
+						if _, err := l.Append(t.Context(), 1, eventlog.Record{Time: time.Now().Add(off), Payload: make([]byte, 500)}); err != nil {
+							t.Fatal(err)
+						}
+						time.Sleep(time.Minute) //nolint:forbidigo // simulated time
+					}
+					synctest.Wait()
+				}
+				fill(45)
+				if oldest, next := bounds(t, l, 1); oldest != 0 || next != 45 {
+					t.Errorf("Bounds = %d, %d after 45 minutes, want all", oldest, next)
+				}
+				fill(135)
+				if oldest, next := bounds(t, l, 1); next != 180 || oldest > 120 || oldest < 120-10 {
+					t.Errorf("Bounds = %d, %d after three hours, want 110 to 120, 180", oldest, next)
+				}
+				if err := l.Close(); err != nil {
+					t.Fatal(err)
+				}
+				// After a restart there is only what the records say. What is of
+				// a time to come is as old as the process that finds it.
+				l = open()
+				time.Sleep(3 * time.Hour) //nolint:forbidigo // simulated time
+				synctest.Wait()
+				if oldest, next := bounds(t, l, 1); oldest != 180 || next != 180 {
+					t.Errorf("Bounds = %d, %d in the end, want 180, 180", oldest, next)
+				}
+				if err := l.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
 // TestTrimFreesSpace: a queue that was worked off takes no space, and offsets
 // go on behind it, also after a restart.
 func TestTrimFreesSpace(t *testing.T) {

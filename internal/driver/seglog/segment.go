@@ -28,6 +28,11 @@ type segment struct {
 	end   int64  // where the frames end
 	disk  int64  // size of the file, for the accounts
 
+	// When this process wrote its first and its last record, or found records of
+	// times that are yet to come; zero when it did not. Records have the time of
+	// the system's clock, which may be set; these have that of a clock that is not.
+	began, wrote time.Time
+
 	handle handle
 }
 
