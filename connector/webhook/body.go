@@ -6,6 +6,7 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/base32"
 	"encoding/base64"
 	"fmt"
 	"net/http"
@@ -65,8 +66,11 @@ func (s *Sink) shape(m *causeway.Message) any {
 }
 
 // eventHeaders are those of requests with messages.
-func (s *Sink) eventHeaders() http.Header {
+func (s *Sink) eventHeaders(batch []causeway.Message) http.Header {
 	h := http.Header{}
+	if s.c.Signing != "" {
+		h.Set("Webhook-Id", requestID(batch))
+	}
 	switch {
 	case s.single():
 		h.Set("Content-Type", "application/cloudevents+json; charset=utf-8")
@@ -80,6 +84,16 @@ func (s *Sink) eventHeaders() http.Header {
 		s.gridHeaders(h)
 	}
 	return h
+}
+
+// requestID returns the id of a request with some messages. It is the same when
+// they are sent again, which is how a receiver tells, as Standard Webhooks has it.
+func requestID(batch []causeway.Message) string {
+	h := sha256.New()
+	for i := range batch {
+		_, _ = h.Write([]byte(routed.ID(&batch[i]))) // never fails
+	}
+	return "msg_" + base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(h.Sum(nil)[:20])
 }
 
 // gridHeaders are those of all requests of Event Grid.
@@ -108,7 +122,10 @@ func (s *Sink) authorize(req *http.Request, body []byte) {
 	if err != nil {
 		return // refused when the settings were checked
 	}
-	id, at := "msg_"+rand.Text(), strconv.FormatInt(time.Now().Unix(), 10)
+	id, at := req.Header.Get("Webhook-Id"), strconv.FormatInt(time.Now().Unix(), 10)
+	if id == "" { // the handshake
+		id = "msg_" + rand.Text()
+	}
 	mac := hmac.New(sha256.New, key)
 	fmt.Fprintf(mac, "%s.%s.", id, at)
 	_, _ = mac.Write(body) // never fails

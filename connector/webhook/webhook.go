@@ -83,7 +83,7 @@ func (s *Sink) Send(ctx context.Context, batch []causeway.Message) error {
 		if err := s.turn(ctx); err != nil {
 			return plugin.Partly(sent, err)
 		}
-		if err := s.post(ctx, body, n, s.eventHeaders()); err != nil {
+		if err := s.post(ctx, body, n, s.eventHeaders(batch[sent:sent+n])); err != nil {
 			f := plugin.FailureOf(err)
 			f.Sent = sent
 			f.Exact = f.Permanent && n == 1

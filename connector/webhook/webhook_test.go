@@ -16,6 +16,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -144,6 +145,39 @@ func TestSigned(t *testing.T) {
 		if want := "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil)); got.header.Get("Webhook-Signature") != want || got.header.Get("Authorization") != "Bearer tok" {
 			t.Errorf("%s: headers %v, want signature %s", name, got.header, want)
 		}
+	}
+}
+
+// The id of a signed request is the same when it is sent again, as it is after an
+// answer that came too late, and that of no other request.
+func TestSignedAgain(t *testing.T) {
+	var refuse atomic.Bool
+	r := receive(t, func(w http.ResponseWriter, _ *http.Request) {
+		if refuse.Load() {
+			w.WriteHeader(http.StatusGatewayTimeout)
+		}
+	})
+	s := open(t, settings(t, map[string]any{"url": r.URL}), "signingKey", "hunter2")
+	refuse.Store(true)
+	if err := s.Send(t.Context(), batch(3)); err == nil {
+		t.Fatal("no error")
+	}
+	refuse.Store(false)
+	others := batch(3)
+	for i := range others { // what devices send may be the same twice
+		others[i].Sequence += 3
+	}
+	for _, b := range [][]causeway.Message{batch(3), others, batch(2)} {
+		if err := s.Send(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var ids []string
+	for _, got := range r.all() {
+		ids = append(ids, got.header.Get("Webhook-Id"))
+	}
+	if len(ids) != 4 || ids[0] != ids[1] || ids[1] == ids[2] || ids[0] == ids[3] || !strings.HasPrefix(ids[0], "msg_") {
+		t.Errorf("ids %q, want the first two alike and no others", ids)
 	}
 }
 

@@ -89,10 +89,9 @@ func Subject(id causeway.Identity) string {
 	return "devices/" + id.Device
 }
 
-// NewEvent returns the event that tells of a message. Its id is made of what the
-// hub stamped on the message, its sequence in the queue included.
+// NewEvent returns the event that tells of a message.
 func NewEvent(m *causeway.Message) Event {
-	e := Event{ID: eventID(m), Subject: Subject(m.From), Time: Time(m.Enqueued)}
+	e := Event{ID: ID(m), Subject: Subject(m.From), Time: Time(m.Enqueued)}
 	op, _ := m.Property("opType")
 	switch m.Source {
 	case causeway.SourceLifecycle:
@@ -123,8 +122,10 @@ func NewEvent(m *causeway.Message) Event {
 	return e
 }
 
-// eventID returns an id in the form of a UUID.
-func eventID(m *causeway.Message) string {
+// ID returns an id of a message in the form of a UUID, the same whenever the same
+// message is sent again. It is made of what the hub stamped on the message, its
+// sequence in the queue included.
+func ID(m *causeway.Message) string {
 	h := sha256.New()
 	for _, s := range []string{m.From.Hub, m.From.Device, m.From.Module, m.Source, m.ID} {
 		_, _ = h.Write(append([]byte(s), 0)) // never fails
