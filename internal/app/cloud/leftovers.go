@@ -1,7 +1,9 @@
 package cloud
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -101,19 +103,29 @@ func (h *hubs) sweepEndpoints(d directory.Hub) error {
 // name before.
 func (h *hubs) claim(dir, kind string) error {
 	path := filepath.Join(dir, kindFile)
+	mark := func() error { return state.WriteFile(path, []byte(kind+"\n"), 0o600) }
 	if state.Exists(dir) {
-		if b, err := state.ReadFile(path, 64); err == nil && strings.TrimSpace(string(b)) == kind {
-			return nil
-		} else if err == nil {
-			h.log.Warn("removed what was left of an endpoint of another kind", obs.KeyPath, dir)
-			if err := durable.Discard(dir); err != nil {
-				return fmt.Errorf("remove %s: %w", dir, err)
+		b, err := state.ReadFile(path, 64)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			// It is of an earlier release, and of the right kind. That it cannot
+			// be marked, on a full disk for instance, does not hold it up.
+			if err := mark(); err != nil {
+				h.log.Warn("could not write down what an endpoint holds", obs.KeyPath, path, obs.KeyError, err)
 			}
+			return nil
+		case err != nil:
+			return fmt.Errorf("find out what an endpoint holds: %w", err)
+		case strings.TrimSpace(string(b)) == kind:
+			return nil
 		}
-		// Without the file it is of an earlier release, and of the right kind.
+		h.log.Warn("removed what was left of an endpoint of another kind", obs.KeyPath, dir)
+		if err := durable.Discard(dir); err != nil {
+			return fmt.Errorf("remove %s: %w", dir, err)
+		}
 	}
 	if err := state.MakeDir(dir); err != nil {
 		return fmt.Errorf("make %s: %w", dir, err)
 	}
-	return state.WriteFile(path, []byte(kind+"\n"), 0o600)
+	return mark()
 }
