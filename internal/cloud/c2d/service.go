@@ -180,11 +180,12 @@ func (s *Service) Settle(ctx context.Context, id causeway.Identity, token causew
 
 // settle reports whether the message is free again.
 func (s *Service) settle(ctx context.Context, q *queue, token causeway.LockToken, o causeway.Outcome) (freed bool, err error) {
-	now := time.Now().UTC()
-	i := q.find(token, now)
+	now := time.Now()
+	i := q.find(token, now) // by the monotonic clock, as Receive: a set clock loses no lock
 	if i < 0 {
 		return false, lockLost()
 	}
+	now = now.UTC()
 	e := &q.entries[i]
 	switch o {
 	case causeway.Accepted:

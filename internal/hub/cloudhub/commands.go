@@ -27,7 +27,7 @@ type commandState struct {
 type delivery struct {
 	lock     causeway.LockToken
 	sequence int64
-	from     int64 // when the lock was asked for, Unix milliseconds
+	from     time.Time // when the lock was asked for
 }
 
 // takeLocks empties the window and stops a retry.
@@ -73,10 +73,9 @@ func (c *commandState) room(now time.Time) bool {
 	if len(c.inflight) < causeway.MaxDeliveryInFlight {
 		return true
 	}
-	oldest := now.Add(-causeway.CommandLock).UnixMilli()
 	kept := c.inflight[:0]
 	for _, d := range c.inflight {
-		if d.from > oldest {
+		if now.Sub(d.from) < causeway.CommandLock {
 			kept = append(kept, d)
 		}
 	}
@@ -159,7 +158,7 @@ func (s *session) deliver() {
 		if !ok {
 			return
 		}
-		from := time.Now().UnixMilli()
+		from := time.Now()
 		m, ok, err := s.hub.commands.Receive(ctx, s.id)
 		if err != nil {
 			s.rest(err)

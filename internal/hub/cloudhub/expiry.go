@@ -7,6 +7,10 @@ import (
 	"time"
 )
 
+// expiryCheck is how long a set clock, or a machine that slept, may keep an expiry
+// from being noticed: timers do not run by the clock that tokens are made by.
+const expiryCheck = time.Minute
+
 // expiries ends sessions when their proof expires: one heap and one timer for
 // all sessions of a hub.
 type expiries struct {
@@ -81,7 +85,7 @@ func (e *expiries) run(ctx context.Context) {
 		}
 		var alarm <-chan time.Time
 		if next >= 0 {
-			timer.Reset(next)
+			timer.Reset(min(next, expiryCheck))
 			alarm = timer.C
 		} else {
 			timer.Stop()
