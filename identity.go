@@ -100,6 +100,10 @@ type AuthMethod struct {
 	Scope   AuthScope
 	Type    string    // "sas" or "x509"
 	Expires time.Time // zero when the proof does not expire
+	// Grounds is what of the hub vouches for the proof: a key of a policy, or a
+	// certificate authority. It is opaque, "" for a proof by the identity's own
+	// record.
+	Grounds string
 }
 
 // JSON returns the text of the iothub-connection-auth-method annotation.

@@ -101,9 +101,12 @@ func (h Hub) Realm() auth.Realm {
 	return auth.Realm{Hosts: h.Hosts, Policies: h.Policies, Roots: roots}
 }
 
-// pool returns the verified authorities of h, nil when it has none.
-func (h Hub) pool() *x509.CertPool {
-	var pool *x509.CertPool
+// Grounds returns what of h may vouch for its devices, see [auth.Grounds].
+func (h Hub) Grounds() map[string]bool { return auth.Grounds(h.Policies, h.verified()) }
+
+// verified returns the verified authorities of h.
+func (h Hub) verified() []*x509.Certificate {
+	var all []*x509.Certificate
 	for _, a := range h.Authority {
 		if !a.Verified {
 			continue
@@ -112,6 +115,15 @@ func (h Hub) pool() *x509.CertPool {
 		if err != nil {
 			continue // refused when it was added; an authority that cannot be read trusts nobody
 		}
+		all = append(all, cert)
+	}
+	return all
+}
+
+// pool returns the verified authorities of h, nil when it has none.
+func (h Hub) pool() *x509.CertPool {
+	var pool *x509.CertPool
+	for _, cert := range h.verified() {
 		if pool == nil {
 			pool = x509.NewCertPool()
 		}

@@ -19,7 +19,8 @@ import (
 //
 // The returned method's Expires is the token's own expiry, which may be past by
 // less than [causeway.TokenSkew]; the end of a certificate that an authority
-// issued; and zero for thumbprints.
+// issued; and zero for thumbprints. Its Grounds are among the [Grounds] of the hub
+// for a policy's token and for a certificate that an authority issued.
 //
 // Every refusal is [causeway.IotHubUnauthorized] with the same message; see
 // [Reason] for the cause.
@@ -109,8 +110,12 @@ func byToken(now time.Time, token causeway.Secret, s Subject, r Realm, path stri
 	if !coversPath(t, r, path, sas.Covers) {
 		return causeway.AuthMethod{}, fmt.Errorf("%w: %q", ErrScope, t.Resource)
 	}
-	if !signedBy(t, primary, secondary) {
+	key, ok := signer(t, primary, secondary)
+	if !ok {
 		return causeway.AuthMethod{}, ErrSignature
+	}
+	if m.Scope == causeway.ScopeHub {
+		m.Grounds = groundsOfKey(t.Policy, key)
 	}
 	return m, nil
 }

@@ -45,17 +45,22 @@ func readToken(now time.Time, token causeway.Secret) (sas.Token, error) {
 	return t, nil
 }
 
-// signedBy reports whether one of two base64 keys signed t. Both are always
-// tried, so that the time taken says nothing of which one it was.
+// signedBy reports whether one of two base64 keys signed t.
 func signedBy(t sas.Token, primary, secondary causeway.Secret) bool {
-	ok := false
+	_, ok := signer(t, primary, secondary)
+	return ok
+}
+
+// signer returns which of two base64 keys signed t, decoded. Both are always
+// tried, so that the time taken says nothing of which one it was.
+func signer(t sas.Token, primary, secondary causeway.Secret) (by []byte, ok bool) {
 	for _, k := range [...]causeway.Secret{primary, secondary} {
 		key, err := base64.StdEncoding.DecodeString(string(k))
 		if err == nil && t.Verify(key) { // an empty key verifies nothing
-			ok = true
+			by, ok = key, true
 		}
 	}
-	return ok
+	return by, ok
 }
 
 // forms returns the readings of a token's resource: decoded once, and decoded

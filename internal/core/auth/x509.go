@@ -33,31 +33,33 @@ func byCertificate(now time.Time, chain []*x509.Certificate, s Subject, r Realm)
 		}
 		return m, nil
 	case CA:
-		if err := verifyChain(now, chain, r.Roots); err != nil {
+		root, err := verifyChain(now, chain, r.Roots)
+		if err != nil {
 			return causeway.AuthMethod{}, err
 		}
 		if cn := leaf.Subject.CommonName; cn != s.ID.String() {
 			return causeway.AuthMethod{}, fmt.Errorf("%w: its common name is %q", ErrCertificate, cn)
 		}
-		m.Expires = leaf.NotAfter
+		m.Expires, m.Grounds = leaf.NotAfter, groundsOfAuthority(root)
 		return m, nil
 	}
 	return causeway.AuthMethod{}, fmt.Errorf("%w: a certificate, registered is %q", ErrMethod, s.Type)
 }
 
-// verifyChain checks that the chain leads to one of roots and is valid now.
-func verifyChain(now time.Time, chain []*x509.Certificate, roots *x509.CertPool) error {
+// verifyChain checks that the chain leads to one of roots, which it returns, and
+// is valid now.
+func verifyChain(now time.Time, chain []*x509.Certificate, roots *x509.CertPool) (root *x509.Certificate, err error) {
 	if roots == nil {
-		return fmt.Errorf("%w: the hub has no verified authority", ErrCertificate)
+		return nil, fmt.Errorf("%w: the hub has no verified authority", ErrCertificate)
 	}
 	if len(chain) > MaxChain {
-		return fmt.Errorf("%w: %d certificates presented, at most %d are accepted", ErrCertificate, len(chain), MaxChain)
+		return nil, fmt.Errorf("%w: %d certificates presented, at most %d are accepted", ErrCertificate, len(chain), MaxChain)
 	}
 	between := x509.NewCertPool()
 	for _, c := range chain[1:] {
 		between.AddCert(c)
 	}
-	_, err := chain[0].Verify(x509.VerifyOptions{
+	found, err := chain[0].Verify(x509.VerifyOptions{
 		Roots:         roots,
 		Intermediates: between,
 		CurrentTime:   now,
@@ -65,9 +67,9 @@ func verifyChain(now time.Time, chain []*x509.Certificate, roots *x509.CertPool)
 		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
 	})
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrCertificate, err)
+		return nil, fmt.Errorf("%w: %w", ErrCertificate, err)
 	}
-	return nil
+	return found[0][len(found[0])-1], nil
 }
 
 // hasThumbprint reports whether one of the registered thumbprints, hexadecimal

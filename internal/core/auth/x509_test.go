@@ -175,11 +175,11 @@ func TestAuthority(t *testing.T) {
 				checkRefusal(t, err, tt.cause)
 				return
 			}
-			want := causeway.AuthMethod{Scope: causeway.ScopeDevice, Type: "x509", Expires: tt.chain[0].NotAfter}
+			want := causeway.AuthMethod{Scope: causeway.ScopeDevice, Type: "x509", Expires: tt.chain[0].NotAfter, Grounds: got.Grounds}
 			if tt.id.IsModule() {
 				want.Scope = causeway.ScopeModule
 			}
-			if err != nil || got != want {
+			if err != nil || got != want || got.Grounds == "" {
 				t.Errorf("got %+v, %v, want %+v", got, err, want)
 			}
 		})

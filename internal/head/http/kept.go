@@ -16,8 +16,8 @@ const (
 	keptShards = 64
 	keptEach   = 128 // sessions of one shard
 	// keptFor is how long a session may serve requests that show the same proof.
-	// The hub looks at the identity's record with every message; it does not look
-	// at a policy again, whose keys may have been changed.
+	// The hub looks with every message at the identity's record and at what it
+	// vouches for; this bounds what else a proof may rest on.
 	keptFor = time.Minute
 )
 

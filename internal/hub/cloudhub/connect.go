@@ -204,13 +204,13 @@ func (h *Hub) claim(ctx context.Context, a admission, cred causeway.Credential, 
 	}
 
 	b, _, err := h.look(ctx, s.id)
-	if err == nil && a.same(&b) {
+	if err == nil && a.same(&b) && h.current.Load().vouches(a.method.Grounds) {
 		return s, a, false, nil
 	}
 	if err == nil {
 		b, err = h.authenticate(ctx, cred)
 	}
-	s.end(auth.Unauthorized("cloudhub.Connect", errors.New("the identity changed while the session was opened")), false)
+	s.end(auth.Unauthorized("cloudhub.Connect", errors.New("the identity, or what the hub vouches for, changed while the session was opened")), false)
 	return nil, b, true, err
 }
 

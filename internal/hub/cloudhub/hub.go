@@ -95,8 +95,9 @@ type counter interface{ Inc() }
 
 // settings is what [Hub.SetHub] replaces.
 type settings struct {
-	hub   directory.Hub
-	realm auth.Realm
+	hub     directory.Hub
+	realm   auth.Realm
+	grounds map[string]bool // what may vouch for devices
 	// routes is nil for a hub whose telemetry goes to its events.
 	routes *routes
 }
@@ -156,7 +157,7 @@ func New(o Options) (*Hub, error) {
 		return nil, fmt.Errorf("routes of hub %s: %w", o.Hub.Name, err)
 	}
 	h.setQuota(nil, o.Hub.Settings.Quota)
-	h.current.Store(&settings{hub: o.Hub, realm: o.Hub.Realm(), routes: r})
+	h.current.Store(&settings{hub: o.Hub, realm: o.Hub.Realm(), grounds: o.Hub.Grounds(), routes: r})
 	return h, nil
 }
 
@@ -204,8 +205,9 @@ func (h *Hub) setQuota(was, now *quota.Settings) {
 }
 
 // SetHub replaces the hub's hosts, policies, authorities and settings, routes
-// included: what is sent from then on goes where they say. Sessions
-// that a policy let in go on until their token expires. The name cannot change.
+// included: what is sent from then on goes where they say. Sessions end that rest
+// on a policy's key, or an authority, that is there no longer. The name cannot
+// change.
 func (h *Hub) SetHub(d directory.Hub) {
 	d.Name = h.name
 	r, err := h.bind(d)
@@ -214,11 +216,13 @@ func (h *Hub) SetHub(d directory.Hub) {
 		h.log.Error("the routes of the hub do not compile; the former ones stay", obs.KeyError, err)
 		r = h.current.Load().routes
 	}
-	h.setQuota(h.current.Load().hub.Settings.Quota, d.Settings.Quota)
-	h.current.Store(&settings{hub: d, realm: d.Realm(), routes: r})
+	was := h.current.Load()
+	h.setQuota(was.hub.Settings.Quota, d.Settings.Quota)
+	h.current.Store(&settings{hub: d, realm: d.Realm(), grounds: d.Grounds(), routes: r})
 	if f := h.onHosts.Load(); f != nil {
 		(*f)()
 	}
+	h.endGroundless(was)
 }
 
 // answersTo reports whether host, without a port, is one of the hub's names.

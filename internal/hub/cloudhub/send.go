@@ -185,8 +185,8 @@ func reserved(key string) bool {
 		(strings.HasPrefix(key, "iothub-connection-") || key == "iothub-enqueuedtime" || key == "iothub-message-source")
 }
 
-// stillAdmitted looks at the registry for a session without presence, which
-// nobody hangs up when its identity changes.
+// stillAdmitted looks at the registry, and at what the hub vouches for, for a
+// session without presence, which nobody hangs up when they change.
 func (s *session) stillAdmitted(ctx context.Context, p *proof, now time.Time) error {
 	a, _, err := s.hub.look(ctx, s.id)
 	if err != nil && causeway.CodeOf(err) != causeway.IotHubUnauthorized {
@@ -195,6 +195,10 @@ func (s *session) stillAdmitted(ctx context.Context, p *proof, now time.Time) er
 	if err != nil || !p.restsOn(s, &a) {
 		s.end(causeway.Errorf(causeway.IotHubUnauthorized, "cloudhub.Send",
 			"%s was changed since it was authenticated; authenticate again", s.id), false)
+		return s.ending.Load().reason
+	}
+	if !s.hub.current.Load().vouches(p.grounds) {
+		s.end(groundless(s.id), false)
 		return s.ending.Load().reason
 	}
 	s.hub.presence.Seen(s.id, now, a.record.ConnectionStateUpdated)

@@ -45,6 +45,7 @@ type proof struct {
 	auth         string // iothub-connection-auth-method
 	model        string // announced by the client, "" for none
 	etag, device string // of the records it rests on
+	grounds      string // what of the hub it rests on, "" for nothing
 }
 
 // restsOn reports whether p, the proof of s, was judged by the records of a.
@@ -77,7 +78,7 @@ func (h *Hub) newProof(a admission, model string) *proof {
 	if !ok {
 		text = a.method.JSON()
 	}
-	return &proof{auth: text, model: model, etag: a.record.ETag, device: a.device}
+	return &proof{auth: text, model: model, etag: a.record.ETag, device: a.device, grounds: a.method.Grounds}
 }
 
 // Identity returns the authenticated identity.
@@ -272,6 +273,9 @@ func (s *session) Renew(ctx context.Context, cred causeway.Credential) error {
 		s.expires.Store(at)
 	} else {
 		s.hub.expiries.set(s, a.expires)
+	}
+	if !s.hub.current.Load().vouches(a.method.Grounds) { // changed since they were looked at
+		s.end(groundless(s.id), true)
 	}
 	if err := s.hub.announceModel(ctx, s, a.record.Twin.ModelID); err != nil {
 		return s.after(err)
