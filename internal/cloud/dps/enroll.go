@@ -30,6 +30,7 @@ func (s *Service) putEnrollment(ctx context.Context, service string, e Enrollmen
 	if e.Group {
 		s.mu.Lock()
 		defer s.mu.Unlock()
+		ctx = context.WithoutCancel(ctx) // see put
 	} else {
 		defer s.locks.Lock(service + "/enrollment/" + fold(e.ID))()
 	}
@@ -117,6 +118,7 @@ func (s *Service) DeleteEnrollment(ctx context.Context, service string, group bo
 	if group {
 		s.mu.Lock()
 		defer s.mu.Unlock()
+		ctx = context.WithoutCancel(ctx) // see put
 	} else {
 		defer s.locks.Lock(service + "/enrollment/" + fold(id))()
 	}

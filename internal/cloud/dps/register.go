@@ -86,7 +86,9 @@ func (s *Service) Register(ctx context.Context, r causeway.Registration) (causew
 	if p.blocked {
 		decided = append(decided, decision(&reg, pending, now))
 	}
-	if err = s.putRegistration(ctx, t.Name, &reg, match, decided...); err != nil {
+	// A device that goes away now may leave a registration that is stored and that
+	// nobody works at: whoever stores it must hear whether it was.
+	if err = s.putRegistration(context.WithoutCancel(ctx), t.Name, &reg, match, decided...); err != nil {
 		return causeway.Operation{}, err
 	}
 	s.nonces.use(t.Name+"/"+fold(r.ID), p.nonce)

@@ -174,6 +174,7 @@ func (s *Service) Revoke(ctx context.Context, service string, r Revocation) (Rev
 	}
 	s.revoking.Lock()
 	defer s.revoking.Unlock()
+	ctx = context.WithoutCancel(ctx) // what is stored must count here, whoever waits for it
 	if s.revocations.count(service) >= MaxRevocations {
 		return Revocation{}, tooManyRevocations(MaxRevocations + 1)
 	}
@@ -200,6 +201,7 @@ func (s *Service) Unrevoke(ctx context.Context, service, id string) error {
 	}
 	s.revoking.Lock()
 	defer s.revoking.Unlock()
+	ctx = context.WithoutCancel(ctx) // see Revoke
 	if err := s.store.DeleteRevocation(ctx, service, strings.TrimSpace(id)); err != nil {
 		return fmt.Errorf("delete revocation %s: %w", clip(id), err)
 	}
@@ -236,6 +238,7 @@ func (s *Service) PutRevocationList(ctx context.Context, service, authority stri
 	}
 	s.revoking.Lock()
 	defer s.revoking.Unlock()
+	ctx = context.WithoutCancel(ctx) // see Revoke
 	now, issuer := time.Now().UTC(), issuerID(ca)
 	revocations := make([]Revocation, 0, len(list.RevokedCertificateEntries))
 	for i := range list.RevokedCertificateEntries {

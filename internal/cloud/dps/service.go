@@ -268,6 +268,7 @@ func (s *Service) Change(ctx context.Context, name string, change func(*Instance
 func (s *Service) Delete(ctx context.Context, name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	ctx = context.WithoutCancel(ctx) // see put
 	if s.current.Load().byName[name] == nil {
 		return noService(name)
 	}
@@ -278,8 +279,10 @@ func (s *Service) Delete(ctx context.Context, name string) error {
 	return s.reload(ctx)
 }
 
-// put stores a service; the mutex is held.
+// put stores a service; the mutex is held. Who asks for that may go away meanwhile:
+// what is stored must be what counts here all the same.
 func (s *Service) put(ctx context.Context, i Instance) error {
+	ctx = context.WithoutCancel(ctx)
 	sealed, err := s.sealInstance(i)
 	if err != nil {
 		return err
