@@ -1,6 +1,7 @@
 package dps
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -11,35 +12,49 @@ import (
 	"time"
 )
 
-// choice is the hub that a device goes to.
+// choice is the place that a device goes to.
 type choice struct {
-	link Link
-	// fickle is whether it might come out differently another time.
-	fickle  bool
+	link   Link
+	device string // its id there
+	// noted is whether what is stored of the registration says so already.
+	noted   bool
+	weighed bool // it was chosen among hubs by how they fare
 	custom  bool // a webhook chose it
 	payload json.RawMessage
 	twin    InitialTwin // that the webhook gave
 }
 
-// choose decides to which hub a device goes, and says why. Unless it may ask a webhook
-// it fails with errAsks when it must.
-func (s *Service) choose(ctx context.Context, t *tenant, e *Enrollment, r *Registration, why *Why, mayAsk bool) (choice, error) {
+// place is where c puts a device.
+func (c *choice) place() Place { return Place{c.link.Host, c.device} }
+
+// choose decides to which hub a device goes, and says why. What was decided before an
+// interruption is not decided again. Unless it may ask a webhook it fails with errAsks
+// when it must.
+func (s *Service) choose(ctx context.Context, t *tenant, e *Enrollment, r *Registration, why *Why, a attempt) (choice, error) {
 	if why.Policy = e.Allocation; why.Policy == "" {
 		why.Policy = t.Allocation
 	}
+	if at := r.Pending.Chosen; a.again && at.Hub != "" {
+		if l, ok := t.Link(at.Hub); ok {
+			why.Reason = "it was chosen before an interruption"
+			return choice{link: l, device: at.DeviceID, noted: true, payload: r.Payload, twin: r.Twin}, nil
+		}
+	}
+	c := choice{device: cmp.Or(e.DeviceID, r.ID)}
 	if r.Hub != "" && e.Keep {
 		if l, ok := t.Link(r.Hub); ok {
 			why.Reason = "the enrollment keeps devices on their hub"
-			return choice{link: l}, nil
+			c.link, c.noted = l, true
+			return c, nil
 		}
 	}
 	links := t.candidates(e)
 	if len(links) == 0 {
 		why.Reason = "no linked hub takes it"
-		return choice{}, &failure{code: FailedNoHub, msg: "no hub is linked to the provisioning service that takes the device"}
+		return c, &failure{code: FailedNoHub, msg: "no hub is linked to the provisioning service that takes the device"}
 	}
-	if why.Policy == Custom && !mayAsk {
-		return choice{}, errAsks
+	if why.Policy == Custom && !a.mayAsk {
+		return c, errAsks
 	}
 	if why.Policy == GeoLatency {
 		why.Region = t.Geo.region(r.Pending.Remote)
@@ -47,31 +62,34 @@ func (s *Service) choose(ctx context.Context, t *tenant, e *Enrollment, r *Regis
 	usable := s.weigh(t, links, r, why)
 	switch why.Policy {
 	case Custom:
-		return s.custom(ctx, t, e, r, links, why)
+		err := s.custom(ctx, t, e, r, links, &c, why)
+		return c, err
 	case Static:
 		why.Reason = "the first hub of the list"
-		return choice{link: links[0]}, nil
+		c.link = links[0]
+		return c, nil
 	}
-	if r.Pending.Chosen != "" {
-		if l, ok := t.Link(r.Pending.Chosen); ok {
-			why.Reason = "it was chosen before an interruption"
-			return choice{link: l}, nil
-		}
-		r.Pending.Chosen = "" // unlinked meanwhile
-	}
-	c := choice{fickle: len(usable) < len(links)}
 	why.Reason = "by the hash of the registration id and the weights of hubs"
 	if why.Policy == GeoLatency && why.Region != "" {
-		c.fickle = true
 		usable = t.Geo.nearest(usable, why.Region)
 		why.Reason = "the lowest latency from the region of the device"
 		if len(usable) > 1 {
 			why.Reason += ", then by the hash of the registration id"
 		}
 	}
-	c.link = hashed(usable, r.ID)
-	s.health.chosen(c.link.Host, time.Now())
+	c.link, c.weighed = hashed(usable, r.ID), true
 	return c, nil
+}
+
+// foresee notes in a registration that is about to be stored where its device goes, if
+// that can be told without asking anybody: nothing else needs to be stored before a hub
+// is called then.
+func (s *Service) foresee(ctx context.Context, t *tenant, e *Enrollment, r *Registration) {
+	c, err := s.choose(ctx, t, e, r, &Why{}, attempt{})
+	if err != nil || c.noted {
+		return // what is wrong is said when its turn comes
+	}
+	r.Pending.Chosen, r.Payload, r.Twin = c.place(), nil, InitialTwin{}
 }
 
 // weigh returns the hubs that a device may go to now: those that are healthy, or

@@ -194,7 +194,7 @@ func TestChoiceOutlivesRestart(t *testing.T) {
 		ok(t, err)
 		for len(w.hook.questions()) == 0 || func() bool {
 			reg, err := w.store.Registration(t.Context(), "dps", "d")
-			return err != nil || reg.Pending.Chosen == ""
+			return err != nil || reg.Pending.Chosen.Hub == ""
 		}() {
 			wait()
 		}

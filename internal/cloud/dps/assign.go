@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"strings"
 	"time"
 
 	"github.com/causeway-iot/causeway"
@@ -15,11 +14,12 @@ import (
 
 // failure is why a device is not assigned; it is told to the device.
 type failure struct {
-	code int
-	msg  string
-	err  error // for the log
-	// silent is whether a hub did not answer, so that what it did is not known.
-	silent bool
+	code    int
+	msg     string
+	err     error // for the log
+	blocked bool  // the device must not be assigned
+	// untouched is whether the hub certainly did nothing.
+	untouched bool
 }
 
 func (f *failure) Error() string {
@@ -34,17 +34,28 @@ func (f *failure) Unwrap() error { return f.err }
 // errAsks says that a webhook must be asked, which is not done here.
 var errAsks = errors.New("a webhook must be asked")
 
+// attempt is one at assigning a device.
+type attempt struct {
+	mayAsk bool // a webhook
+	// again is whether another one may have been made at the same operation, in this
+	// life of the service or before: the device may be where that would have it.
+	again bool
+}
+
 // assign takes a registration that is being assigned to its end, or to the queue of
 // those that a webhook must be asked for. What fails because the service stops stays
 // as it is. No lock is held while hubs are called: the etag says whether the
 // registration is still the same afterwards.
 func (s *Service) assign(ctx context.Context, j job, mayAsk bool) {
-	if !s.claims.take(j) {
+	if !s.claims.take(j.key()) {
 		return // who has it looks again
 	}
 	for {
 		asks := s.finish(ctx, j, mayAsk)
-		if s.claims.release(j) {
+		if !asks {
+			j.operation = "" // it was begun
+		}
+		if s.claims.release(j.key()) {
 			continue
 		}
 		if asks {
@@ -71,7 +82,7 @@ func (s *Service) finish(ctx context.Context, j job, mayAsk bool) (asks bool) {
 	}
 	match, was := r.ETag, r.Hub
 	timed, cancel := context.WithTimeout(ctx, AssignTimeout)
-	why, err := s.allocateAndPlace(timed, j.service, &r, &match, mayAsk)
+	why, err := s.allocateAndPlace(timed, j.service, &r, &match, attempt{mayAsk: mayAsk, again: j.operation != r.Operation})
 	cancel()
 	if ctx.Err() != nil {
 		return false
@@ -83,7 +94,9 @@ func (s *Service) finish(ctx context.Context, j job, mayAsk bool) (asks bool) {
 		err = &failure{code: FailedAllocation, msg: "Custom allocation failed: too many devices wait for webhooks; register again in a while"}
 	}
 	if f, ok := errors.AsType[*failure](err); ok {
-		r.Status, r.Code, r.Message = Failed, f.code, f.msg
+		if r.Status, r.Code, r.Message = Failed, f.code, f.msg; f.blocked {
+			r.Status = Disabled
+		}
 	} else if err != nil {
 		r.Status, r.Code, r.Message = Failed, int(causeway.GenericServerError), "the service cannot assign the device now; register again"
 	} else {
@@ -93,7 +106,9 @@ func (s *Service) finish(ctx context.Context, j job, mayAsk bool) (asks bool) {
 		s.log.Warn("registration failed", append(which, "error", err)...)
 	}
 	pending := r.Pending
-	r.TPMKey, r.Issued, r.Pending = r.Pending.TPMKey, r.Pending.Issued, nil
+	if r.Pending = nil; r.Status == Assigned { // else it has what it had, where it was
+		r.TPMKey, r.Issued = pending.TPMKey, pending.Issued
+	}
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 10*time.Second) {
 		d := decision(&r, pending, time.Now().UTC())
 		d.From, d.Why = was, why
@@ -120,25 +135,28 @@ func (s *Service) finish(ctx context.Context, j job, mayAsk bool) (asks bool) {
 // allocateAndPlace chooses a hub and puts the device there. What it decides is in
 // r, and why in what it returns; match is r's etag in the store, which it may move
 // on.
-func (s *Service) allocateAndPlace(ctx context.Context, service string, r *Registration, match *string, mayAsk bool) (why Why, err error) {
+func (s *Service) allocateAndPlace(ctx context.Context, service string, r *Registration, match *string, a attempt) (why Why, err error) {
 	t := s.current.Load().byName[service]
 	if t == nil {
 		return why, noService(service)
 	}
-	e, err := s.admittedBy(ctx, t, r)
+	if a.again && r.Pending.Chosen.Hub != "" {
+		r.doubt(r.Pending.Chosen) // whatever comes of it now
+	}
+	e, err := s.admittedBy(ctx, t, r, a)
 	if err != nil {
 		return why, err
 	}
-	c, err := s.choose(ctx, t, e, r, &why, mayAsk)
+	c, err := s.choose(ctx, t, e, r, &why, a)
 	if err != nil {
 		return why, err
 	}
-	if c.fickle && r.Pending.Chosen == "" {
-		// After a crash another hub might be chosen, and the device would be on both.
-		r.Pending.Chosen = c.link.Host
-		if c.custom {
-			r.Payload, r.Twin = c.payload, c.twin
-		}
+	if c.weighed {
+		s.health.chosen(c.link.Host, time.Now())
+	}
+	if !c.noted && (c.custom || r.Pending.Chosen != c.place()) {
+		// After a crash another one might be chosen, and the device would be on both.
+		r.Pending.Chosen, r.Payload, r.Twin = c.place(), c.payload, c.twin
 		if err := s.putRegistration(ctx, service, r, *match); err != nil {
 			return why, err
 		}
@@ -151,54 +169,41 @@ func (s *Service) allocateAndPlace(ctx context.Context, service string, r *Regis
 	return why, nil
 }
 
-// resolve takes a device from the hub that may have it too, because it did not
-// answer before. While that hub does not answer, the doubt stays.
-func (s *Service) resolve(ctx context.Context, t *tenant, r *Registration) {
-	if r.Doubt == "" {
-		return
-	}
-	if r.Doubt != r.Hub {
-		from, err := s.oldTarget(t, r.Doubt)
-		if err == nil {
-			timed, cancel := context.WithTimeout(ctx, HubTimeout)
-			err = from.Delete(timed, r.DeviceID)
-			cancel()
+// admittedBy returns the enrollment that r came by, if it still admits the device.
+func (s *Service) admittedBy(ctx context.Context, t *tenant, r *Registration, a attempt) (*Enrollment, error) {
+	e := t.group(r.Group)
+	if r.Group == "" || e == nil {
+		found, err := s.enrollment(ctx, t.Name, r.Group != "", cmp.Or(r.Group, r.ID))
+		if causeway.CodeOf(err) == CodeEnrollmentNotFound {
+			return nil, &failure{code: int(CodeEnrollmentNotFound), msg: "the enrollment was deleted while the device registered"}
 		}
 		if err != nil {
-			s.log.Warn("a hub may have a device that is on another; it is asked again when the device registers", "service", t.Name, "registration", r.ID, "hub", r.Doubt, "error", err)
-			return
+			return nil, err
 		}
+		e = &found
 	}
-	r.Doubt = ""
-}
-
-// admittedBy returns the enrollment that r came by.
-func (s *Service) admittedBy(ctx context.Context, t *tenant, r *Registration) (*Enrollment, error) {
-	if r.Group != "" {
-		for k := range t.groups {
-			if g := &t.groups[k]; strings.EqualFold(g.ID, r.Group) {
-				return &g.Enrollment, nil
-			}
+	blocked := e.Disabled
+	if r.Group != "" && a.again { // a while ago, so that it may have one of its own by now
+		own, err := s.enrollment(ctx, t.Name, false, r.ID)
+		if err != nil && causeway.CodeOf(err) != CodeEnrollmentNotFound {
+			return nil, err
 		}
+		blocked = blocked || err == nil && own.Disabled
 	}
-	e, err := s.enrollment(ctx, t.Name, r.Group != "", cmp.Or(r.Group, r.ID))
-	if causeway.CodeOf(err) == CodeEnrollmentNotFound {
-		return nil, &failure{code: int(CodeEnrollmentNotFound), msg: "the enrollment was deleted while the device registered"}
+	switch {
+	case blocked:
+		return nil, &failure{msg: blockedText, blocked: true}
+	case r.Pending.Attested != "" && r.Pending.Attested != e.Attestation.digest():
+		return nil, &failure{code: int(CodeConflict), msg: "the attestation of the enrollment was changed while the device registered; register again"}
 	}
-	if err != nil {
-		return nil, err
-	}
-	return &e, nil
+	return e, nil
 }
 
 // place puts the device on the chosen hub, and takes it from the one it had.
 func (s *Service) place(ctx context.Context, t *tenant, e *Enrollment, r *Registration, c choice) error {
 	d := Device{
-		ID: r.ID, Edge: e.Edge, Keys: r.Pending.Keys, Thumbprint: r.Pending.Thumbprint, SecondThumbprint: r.Pending.SecondThumbprint,
+		ID: c.device, Edge: e.Edge, Keys: r.Pending.Keys, Thumbprint: r.Pending.Thumbprint, SecondThumbprint: r.Pending.SecondThumbprint,
 		Tags: e.InitialTwin.Tags, Desired: e.InitialTwin.Desired,
-	}
-	if e.DeviceID != "" {
-		d.ID = e.DeviceID
 	}
 	given := c.twin.Tags != nil || c.twin.Desired != nil
 	if given {
@@ -208,11 +213,9 @@ func (s *Service) place(ctx context.Context, t *tenant, e *Enrollment, r *Regist
 	if err != nil {
 		return &failure{code: FailedHub, msg: "the hub " + c.link.Host + " cannot be reached by this service", err: err}
 	}
-	moved := r.Hub != "" && (r.Hub != c.link.Host || r.DeviceID != d.ID)
-	if !moved {
+	if moved := r.Hub != "" && r.at() != c.place(); !moved {
 		if err := s.retry(ctx, c.link.Host, func() error { return to.Put(ctx, d, false) }); err != nil {
-			r.doubt(c.link.Host, err)
-			return err
+			return r.unsure(c.place(), err)
 		}
 		if r.Substatus == "" {
 			r.Substatus, r.FirstHub = InitialAssignment, c.link.Host
@@ -248,24 +251,19 @@ func (s *Service) move(ctx context.Context, t *tenant, e *Enrollment, r *Registr
 	case c.link.Host == r.FirstHub:
 		substatus = BackToInitial
 	}
-	if err := s.retry(ctx, c.link.Host, func() error { return to.Put(ctx, d, there) }); err != nil {
-		r.doubt(c.link.Host, err)
-		return err
+	// What is on the new hub by chance makes way for what the device is to begin with;
+	// its own twin is there when the old one has lost it before an interruption.
+	if err := s.retry(ctx, c.link.Host, func() error { return to.Put(ctx, d, there || !e.Migrate) }); err != nil {
+		return r.unsure(c.place(), err)
 	}
 	if there {
 		if err := s.retry(ctx, r.Hub, func() error { return from.Delete(ctx, r.DeviceID) }); err != nil {
+			r.doubt(c.place())
 			return err
 		}
 	}
 	r.Hub, r.DeviceID, r.Substatus = c.link.Host, d.ID, substatus
 	return nil
-}
-
-// doubt notes a hub that did not answer when the device was put there.
-func (r *Registration) doubt(host string, err error) {
-	if f, ok := errors.AsType[*failure](err); ok && f.silent && host != r.Hub {
-		r.Doubt = host
-	}
 }
 
 func (s *Service) oldTarget(t *tenant, host string) (Target, error) {
@@ -278,13 +276,17 @@ func (s *Service) oldTarget(t *tenant, host string) (Target, error) {
 
 // retry calls a hub until it answers, or ctx ends.
 func (s *Service) retry(ctx context.Context, host string, call func() error) error {
-	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+	first := true
+	for pause := 50 * time.Millisecond; ; pause, first = min(2*pause, 5*time.Second), false {
 		err := call()
 		if !errors.Is(ctx.Err(), context.Canceled) { // it is not the hub that stops
 			s.health.note(host, err, time.Now())
 		}
 		if err == nil {
 			return nil
+		}
+		if u, ok := errors.AsType[*UnusableError](err); ok {
+			return &failure{code: FailedHub, msg: "the hub " + host + " cannot be used: " + u.Msg, err: err, untouched: first}
 		}
 		var refused *causeway.Error
 		if errors.As(err, &refused) {
@@ -293,7 +295,7 @@ func (s *Service) retry(ctx context.Context, host string, call func() error) err
 			}
 		}
 		if !sleep(ctx, pause) {
-			return &failure{code: FailedHub, msg: "the hub " + host + " did not answer in time", err: err, silent: true}
+			return &failure{code: FailedHub, msg: "the hub " + host + " did not answer in time", err: err}
 		}
 	}
 }

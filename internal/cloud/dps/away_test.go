@@ -10,14 +10,14 @@ import (
 
 // impatient is a store that stores what it is given, and then has whoever waits for
 // that go away. As drivers do, it tells such a one that it went, and not what came of it.
-type impatient struct {
-	dps.Store
-	leave context.CancelFunc // nil: nobody goes
-}
+type impatient struct{ dps.Store }
 
-func (i *impatient) after(ctx context.Context, err error) error {
-	if i.leave != nil {
-		i.leave()
+// leaving is the key of what has the caller of a context go away.
+type leaving struct{}
+
+func (i impatient) after(ctx context.Context, err error) error {
+	if leave, ok := ctx.Value(leaving{}).(context.CancelFunc); ok {
+		leave()
 	}
 	if err == nil {
 		err = ctx.Err()
@@ -25,42 +25,42 @@ func (i *impatient) after(ctx context.Context, err error) error {
 	return err
 }
 
-func (i *impatient) PutInstance(ctx context.Context, x dps.Instance) error {
+func (i impatient) PutInstance(ctx context.Context, x dps.Instance) error {
 	return i.after(ctx, i.Store.PutInstance(ctx, x))
 }
 
-func (i *impatient) DeleteInstance(ctx context.Context, name string) error {
+func (i impatient) DeleteInstance(ctx context.Context, name string) error {
 	return i.after(ctx, i.Store.DeleteInstance(ctx, name))
 }
 
-func (i *impatient) Instances(ctx context.Context) ([]dps.Instance, error) {
+func (i impatient) Instances(ctx context.Context) ([]dps.Instance, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	return i.Store.Instances(ctx)
 }
 
-func (i *impatient) PutEnrollment(ctx context.Context, service string, e dps.Enrollment, match string) error {
+func (i impatient) PutEnrollment(ctx context.Context, service string, e dps.Enrollment, match string) error {
 	return i.after(ctx, i.Store.PutEnrollment(ctx, service, e, match))
 }
 
-func (i *impatient) DeleteEnrollment(ctx context.Context, service string, group bool, id, match string) error {
+func (i impatient) DeleteEnrollment(ctx context.Context, service string, group bool, id, match string) error {
 	return i.after(ctx, i.Store.DeleteEnrollment(ctx, service, group, id, match))
 }
 
-func (i *impatient) PutRegistration(ctx context.Context, service string, r dps.Registration, match string, d ...dps.Decision) error {
+func (i impatient) PutRegistration(ctx context.Context, service string, r dps.Registration, match string, d ...dps.Decision) error {
 	return i.after(ctx, i.Store.PutRegistration(ctx, service, r, match, d...))
 }
 
-func (i *impatient) PutRevocations(ctx context.Context, service, list string, r []dps.Revocation) error {
+func (i impatient) PutRevocations(ctx context.Context, service, list string, r []dps.Revocation) error {
 	return i.after(ctx, i.Store.PutRevocations(ctx, service, list, r))
 }
 
-func (i *impatient) DeleteRevocation(ctx context.Context, service, id string) error {
+func (i impatient) DeleteRevocation(ctx context.Context, service, id string) error {
 	return i.after(ctx, i.Store.DeleteRevocation(ctx, service, id))
 }
 
-func (i *impatient) Revocations(ctx context.Context, service, after string, limit int) ([]dps.Revocation, error) {
+func (i impatient) Revocations(ctx context.Context, service, after string, limit int) ([]dps.Revocation, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -71,18 +71,15 @@ func (i *impatient) Revocations(ctx context.Context, service, after string, limi
 // the same, at once and not with the next start.
 func TestGoesAway(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
-		store := &impatient{Store: w.store}
 		w.stop()
-		w.store = store
+		w.store = impatient{w.store}
 		w.start()
 		wait() // what a stop has interrupted is found now, and no more
 		away := func(do func(ctx context.Context) error) {
 			t.Helper()
 			ctx, leave := context.WithCancel(t.Context())
 			defer leave()
-			store.leave = leave
-			defer func() { store.leave = nil }()
-			_ = do(ctx) // whom it would be told is not there
+			_ = do(context.WithValue(ctx, leaving{}, leave)) // whom it would be told is not there
 		}
 		r := w.request("d", w.put(keyEnrollment("d")).Attestation.Keys.Primary)
 		away(func(ctx context.Context) error { _, err := w.Register(ctx, r); return err })

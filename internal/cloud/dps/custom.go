@@ -20,36 +20,28 @@ type Caller interface {
 }
 
 // custom has a webhook choose the hub.
-func (s *Service) custom(ctx context.Context, t *tenant, e *Enrollment, r *Registration, links []Link, why *Why) (choice, error) {
-	if r.Pending.Chosen != "" {
-		if l, ok := t.Link(r.Pending.Chosen); ok {
-			why.Reason = "a webhook chose it before an interruption"
-			return choice{link: l, fickle: true, custom: true, payload: r.Payload, twin: r.Twin}, nil
-		}
-		r.Pending.Chosen = "" // unlinked meanwhile
-	}
+func (s *Service) custom(ctx context.Context, t *tenant, e *Enrollment, r *Registration, links []Link, c *choice, why *Why) error {
 	if s.caller == nil {
-		return choice{}, &failure{code: FailedAllocation, msg: "Custom allocation failed: this service calls no webhooks"}
+		return &failure{code: FailedAllocation, msg: "Custom allocation failed: this service calls no webhooks"}
 	}
 	body, err := json.Marshal(s.question(e, r, links))
 	if err != nil {
-		return choice{}, fmt.Errorf("write the question to the webhook: %w", err)
+		return fmt.Errorf("write the question to the webhook: %w", err)
 	}
 	began := time.Now()
 	status, answer, err := s.caller.Post(ctx, e.Webhook.URL, body, MaxPayload+MaxTwin+MaxURL)
 	s.metrics.asked(t.Name, time.Since(began), err)
 	why.Webhook, why.Reason = status, "a webhook chose"
 	if err != nil {
-		return choice{}, &failure{code: FailedAllocation, msg: "Custom allocation failed: the webhook cannot be called", err: err}
+		return &failure{code: FailedAllocation, msg: "Custom allocation failed: the webhook cannot be called", err: err}
 	}
 	if status < 200 || status > 299 {
-		return choice{}, &failure{code: FailedAllocation, msg: fmt.Sprintf("Custom allocation failed with status code: %d", status)}
+		return &failure{code: FailedAllocation, msg: fmt.Sprintf("Custom allocation failed with status code: %d", status)}
 	}
-	c, err := readAnswer(answer, links)
-	if err != nil {
-		return choice{}, &failure{code: FailedAllocation, msg: "Custom allocation failed: " + err.Error()}
+	if err := c.read(answer, links); err != nil {
+		return &failure{code: FailedAllocation, msg: "Custom allocation failed: " + err.Error()}
 	}
-	return c, nil
+	return nil
 }
 
 // question is what a webhook is asked.
@@ -95,8 +87,8 @@ func (s *Service) question(e *Enrollment, r *Registration, links []Link) questio
 	return q
 }
 
-// readAnswer reads what a webhook answers.
-func readAnswer(b []byte, links []Link) (c choice, err error) {
+// read reads what a webhook answers.
+func (c *choice) read(b []byte, links []Link) error {
 	var a struct {
 		Host string `json:"iotHubHostName"`
 		Twin *struct {
@@ -108,7 +100,7 @@ func readAnswer(b []byte, links []Link) (c choice, err error) {
 		Payload json.RawMessage `json:"payload"`
 	}
 	if err := json.Unmarshal(bytes.TrimPrefix(b, []byte("\xEF\xBB\xBF")), &a); err != nil {
-		return c, errors.New("the webhook does not answer with a JSON object that has iotHubHostName")
+		return errors.New("the webhook does not answer with a JSON object that has iotHubHostName")
 	}
 	found := false
 	for _, l := range links {
@@ -117,10 +109,10 @@ func readAnswer(b []byte, links []Link) (c choice, err error) {
 		}
 	}
 	if !found {
-		return c, fmt.Errorf("the webhook chose the hub %q, which is none of the linked hubs it was given", clip(a.Host))
+		return fmt.Errorf("the webhook chose the hub %q, which is none of the linked hubs it was given", clip(a.Host))
 	}
 	if len(a.Payload) > MaxPayload {
-		return c, fmt.Errorf("the payload of the webhook has more than %d bytes", MaxPayload)
+		return fmt.Errorf("the payload of the webhook has more than %d bytes", MaxPayload)
 	}
 	if !isNull(a.Payload) {
 		c.payload = a.Payload
@@ -128,9 +120,9 @@ func readAnswer(b []byte, links []Link) (c choice, err error) {
 	if a.Twin != nil {
 		c.twin = InitialTwin{Tags: a.Twin.Tags, Desired: a.Twin.Properties.Desired}
 		if err := c.twin.check(); err != nil {
-			return c, fmt.Errorf("the initialTwin of the webhook is not valid: %w", err)
+			return fmt.Errorf("the initialTwin of the webhook is not valid: %w", err)
 		}
 	}
-	c.custom, c.fickle = true, true
-	return c, nil
+	c.custom = true
+	return nil
 }

@@ -1,6 +1,9 @@
 package dps
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"time"
 
@@ -75,6 +78,20 @@ type Attestation struct {
 	EndorsementKey, StorageRootKey []byte
 }
 
+// digest is a short digest of a: another one is of another proof. It is too short to
+// tell a key by.
+func (a *Attestation) digest() string {
+	h := sha256.New()
+	for _, part := range [...][]byte{
+		[]byte(a.Kind), []byte(a.Keys.Primary), []byte(a.Keys.Secondary), a.Primary, a.Secondary, []byte(fold(a.PrimaryAuthority)),
+		[]byte(fold(a.SecondaryAuthority)), a.EndorsementKey,
+	} {
+		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(part))))
+		h.Write(part)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:4])
+}
+
 // Webhook chooses a hub for a custom allocation.
 type Webhook struct {
 	URL        string
@@ -128,9 +145,9 @@ type Registration struct {
 	Hub       string // host name; also while it is assigned anew
 	DeviceID  string
 	FirstHub  string // that it was assigned to first
-	// Doubt is the host name of a hub that did not answer when the device was put
-	// there, and so may have it.
-	Doubt     string
+	// Doubts are places where the device may be too: a hub did not answer when it was
+	// put there, or something else came between. At most MaxHubs, the latest last.
+	Doubts    []Place
 	Code      int // why it failed
 	Message   string
 	Payload   json.RawMessage // of a custom allocation
@@ -146,6 +163,9 @@ type Registration struct {
 	Created, Updated time.Time
 }
 
+// Place is where a device is: a hub, by its host name, and its id there.
+type Place struct{ Hub, DeviceID string }
+
 // Pending is what a device brought along when it registered.
 type Pending struct {
 	Payload    json.RawMessage
@@ -159,9 +179,11 @@ type Pending struct {
 	// hub, which is in Keys.
 	TPMKey []byte
 	Began  time.Time
-	// Chosen is the host name of the hub that was chosen, if that would not come
-	// out the same again: by a webhook, by latency, or because another was unhealthy.
-	Chosen string
+	// Chosen is where the device goes, if that is decided: it is stored before a hub
+	// is asked. The payload and the twin that came with it are in the registration.
+	Chosen Place
+	// Attested tells whether the enrollment still asks for the proof that was given.
+	Attested string
 	// Where it came from.
 	Transport, Remote, Client string
 }

@@ -110,6 +110,9 @@ func unwell(err error) bool {
 	if err == nil {
 		return false
 	}
+	if _, ok := errors.AsType[*UnusableError](err); ok {
+		return true
+	}
 	if e, ok := errors.AsType[*causeway.Error](err); ok {
 		switch s := e.Code.HTTPStatus(); {
 		case s == http.StatusUnauthorized, s == http.StatusForbidden, s == http.StatusTooManyRequests:

@@ -62,14 +62,14 @@ func TestUnhealthyHub(t *testing.T) {
 		if op = w.register(device(first)); op.Status != "assigned" || op.Hub == "h1" {
 			t.Errorf("again: %+v", op)
 		}
-		if r, err := w.Registration(t.Context(), "dps", first); err != nil || r.Doubt != "h1" {
+		if r, err := w.Registration(t.Context(), "dps", first); err != nil || len(r.Doubts) != 1 || r.Doubts[0] != (dps.Place{Hub: "h1", DeviceID: first}) {
 			t.Errorf("the hub may have it: %+v, %v", r, err)
 		}
 		w.hubs["h1"].set(func() { w.hubs["h1"].err = nil })
 		if op = w.register(device(first)); op.Status != "assigned" || op.Hub != "h1" && op.Hub != "h2" && op.Hub != "h3" {
 			t.Fatalf("%+v", op)
 		}
-		if r, err := w.Registration(t.Context(), "dps", first); err != nil || r.Doubt != "" {
+		if r, err := w.Registration(t.Context(), "dps", first); err != nil || len(r.Doubts) != 0 {
 			t.Errorf("the doubt is resolved: %+v, %v", r, err)
 		}
 		n := 0

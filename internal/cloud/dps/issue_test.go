@@ -396,12 +396,12 @@ func TestIssuerRotates(t *testing.T) {
 		}
 		first := issuers()
 		w.assigned(request("d"), "", "d", "initialAssignment")
-		time.Sleep(4*year - 24*time.Hour) //nolint:forbidigo // simulated time
+		w.later(4*year - 24*time.Hour)
 		old := w.assigned(request("d"), "", "d", "initialAssignment")
 		if len(issuers()) != 2 {
 			t.Errorf("%d authorities", len(issuers()))
 		}
-		time.Sleep(24 * 24 * time.Hour) //nolint:forbidigo // simulated time
+		w.later(24 * 24 * time.Hour)
 		next := w.assigned(request("d"), "", "d", "initialAssignment")
 		now := issuers()
 		if len(now) != 3 || string(now[0]) == string(first[0]) || string(now[1]) != string(first[1]) {
@@ -414,7 +414,7 @@ func TestIssuerRotates(t *testing.T) {
 		w.start() // with the keys of both, as they were sealed
 		_, err := w.Enroll(ctx, w.withCertificate("d", old.Certificates), true)
 		ok(t, err)
-		time.Sleep(6 * year) //nolint:forbidigo // simulated time
+		w.later(6 * year)
 		parsed(t, w.assigned(request("d"), "", "d", "initialAssignment").Certificates)
 		if now = issuers(); len(now) != 2 || string(now[1]) == string(first[1]) {
 			t.Errorf("%d authorities after the root has become too old", len(now))

@@ -17,6 +17,9 @@ import (
 
 var _ causeway.Provisioner = (*Service)(nil)
 
+// blockedText is what the device of a disabled enrollment is told.
+const blockedText = "the enrollment is disabled"
+
 // Register implements [causeway.Provisioner].
 func (s *Service) Register(ctx context.Context, r causeway.Registration) (causeway.Operation, error) {
 	t, err := s.find(&r)
@@ -80,7 +83,9 @@ func (s *Service) Register(ctx context.Context, r causeway.Registration) (causew
 	reg.Code, reg.Message = 0, ""
 	reg.Status, reg.Pending = Assigning, pending
 	if p.blocked {
-		reg.Status, reg.Pending, reg.Message = Disabled, nil, "the enrollment is disabled"
+		reg.Status, reg.Pending, reg.Message = Disabled, nil, blockedText
+	} else {
+		s.foresee(ctx, t, p.Enrollment, &reg)
 	}
 	var decided []Decision
 	if p.blocked {
@@ -95,7 +100,7 @@ func (s *Service) Register(ctx context.Context, r causeway.Registration) (causew
 	if p.blocked {
 		s.metrics.ended(t.Name, &reg, now)
 	} else {
-		s.queue.add(job{service: t.Name, id: fold(reg.ID)})
+		s.queue.add(job{service: t.Name, id: fold(reg.ID), operation: reg.Operation})
 	}
 	s.log.Info("registration", "service", t.Name, "registration", reg.ID, "enrollment", p.Enrollment.ID, "attestation", string(reg.Kind),
 		"status", string(reg.Status), "remote", r.Credential.RemoteAddr)
@@ -170,7 +175,7 @@ func (r *Registration) operation() causeway.Operation {
 // pending notes what an operation needs of what a device gave.
 func (s *Service) pending(p *proof, r *causeway.Registration, now time.Time) (*Pending, error) {
 	n := &Pending{
-		Payload: r.Payload, Keys: p.keys, Began: now,
+		Payload: r.Payload, Keys: p.keys, Began: now, Attested: p.Attestation.digest(),
 		Transport: string(r.Credential.Transport), Remote: clip(r.Credential.RemoteAddr), Client: clip(r.Credential.ClientType),
 	}
 	if p.leaf != nil {

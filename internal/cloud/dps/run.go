@@ -6,18 +6,24 @@ import (
 	"sync"
 )
 
-// job is a registration that is to be assigned; its id is in lower case.
-type job struct{ service, id string }
+// job is a registration that is to be assigned; its id is in lower case. The operation
+// is given by who has stored it, and says that nobody has begun it yet.
+type job struct{ service, id, operation string }
+
+// jobKey is what jobs are told apart by.
+type jobKey struct{ service, id string }
+
+func (j job) key() jobKey { return jobKey{j.service, j.id} }
 
 // claims are the jobs under way: a registration is assigned by one worker at a
 // time.
 type claims struct {
 	mu  sync.Mutex
-	now map[job]bool // whether to look again
+	now map[jobKey]bool // whether to look again
 }
 
 // take claims a job. When another worker has it that one is told to look again.
-func (c *claims) take(j job) bool {
+func (c *claims) take(j jobKey) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if _, taken := c.now[j]; taken {
@@ -25,14 +31,14 @@ func (c *claims) take(j job) bool {
 		return false
 	}
 	if c.now == nil {
-		c.now = map[job]bool{}
+		c.now = map[jobKey]bool{}
 	}
 	c.now[j] = false
 	return true
 }
 
 // release gives a job back, or reports true when there is cause to look again.
-func (c *claims) release(j job) bool {
+func (c *claims) release(j jobKey) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.now[j] {
@@ -173,7 +179,7 @@ func (s *Service) resume(ctx context.Context, service string) error {
 			return err
 		}
 		for _, r := range list {
-			s.queue.resume(job{service, fold(r.ID)})
+			s.queue.resume(job{service: service, id: fold(r.ID)})
 		}
 		after = fold(list[len(list)-1].ID)
 	}

@@ -13,9 +13,22 @@ type Targets interface {
 	Target(l Link) (Target, error)
 }
 
+// UnusableError says why a hub cannot be used until somebody mends that, as it has a
+// certificate that is not trusted.
+type UnusableError struct {
+	Msg string // may be told to devices
+	Err error
+}
+
+// Error returns the text for logs.
+func (e *UnusableError) Error() string { return e.Msg + ": " + e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *UnusableError) Unwrap() error { return e.Err }
+
 // Target is a hub that devices are assigned to. It is safe for concurrent use.
-// Errors that wrap a *causeway.Error of an HTTP status of 4xx (but 429) are final;
-// others are tried again.
+// Errors that wrap an *UnusableError, or a *causeway.Error of an HTTP status of 4xx
+// (but 429), are final; others are tried again.
 type Target interface {
 	// Get returns a device with its twin, ok reports whether there is one.
 	Get(ctx context.Context, id string) (d Device, ok bool, err error)

@@ -185,6 +185,17 @@ type world struct {
 	stop  func()
 
 	metrics prometheus.Registerer
+	target  func(host string) dps.Target // in place of some of hubs, unless it is nil
+}
+
+// Target implements [dps.Targets].
+func (w *world) Target(l dps.Link) (dps.Target, error) {
+	if w.target != nil {
+		if t := w.target(l.Host); t != nil {
+			return t, nil
+		}
+	}
+	return w.hubs.Target(l)
 }
 
 // record keeps what is logged.
@@ -226,6 +237,7 @@ func inWorld(t *testing.T, f func(t *testing.T, w *world)) {
 			w.hubs[h] = &fakeHub{devices: map[string]dps.Device{}, puts: map[string]int{}}
 		}
 		w.start()
+		wait() // for it to look for what a stop has interrupted: there is nothing yet
 		i, err := w.Create(t.Context(), "dps", []string{"DPS.example"})
 		ok(t, err)
 		_, err = w.Change(t.Context(), "dps", func(i *dps.Instance) error {
@@ -244,7 +256,7 @@ func inWorld(t *testing.T, f func(t *testing.T, w *world)) {
 // start starts a service on what is stored.
 func (w *world) start() {
 	w.t.Helper()
-	s, err := dps.New(w.t.Context(), dps.Options{Store: w.store, Sealer: plainSealer{}, Targets: w.hubs, Caller: w.hook, Metrics: w.metrics, Log: slog.New(slog.NewTextHandler(w.log, nil))})
+	s, err := dps.New(w.t.Context(), dps.Options{Store: w.store, Sealer: plainSealer{}, Targets: w, Caller: w.hook, Metrics: w.metrics, Log: slog.New(slog.NewTextHandler(w.log, nil))})
 	ok(w.t, err)
 	ctx, cancel := context.WithCancel(w.t.Context())
 	done := make(chan error, 1)
@@ -351,6 +363,15 @@ func raw(s string) json.RawMessage { return json.RawMessage(s) }
 
 func keysOf(primary, secondary causeway.Secret) attestation.Keys {
 	return attestation.Keys{Primary: primary, Secondary: secondary}
+}
+
+// later has so much time pass while the service is stopped, which takes nobody's time.
+func (w *world) later(d time.Duration) {
+	w.t.Helper()
+	w.stop()
+	time.Sleep(d) //nolint:forbidigo // simulated time
+	w.start()
+	wait()
 }
 
 // wait waits until everybody waits.

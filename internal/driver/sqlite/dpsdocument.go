@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/netip"
@@ -128,7 +129,7 @@ type (
 		Hub       string              `json:"hub,omitempty"`
 		DeviceID  string              `json:"deviceId,omitempty"`
 		FirstHub  string              `json:"firstHub,omitempty"`
-		Doubt     string              `json:"doubt,omitempty"`
+		Doubts    []dpsPlaceDocument  `json:"doubts,omitempty"`
 		Code      int                 `json:"code,omitempty"`
 		Message   string              `json:"message,omitempty"`
 		Payload   string              `json:"payload,omitempty"`
@@ -140,6 +141,10 @@ type (
 		Created   time.Time           `json:"created"`
 		Updated   time.Time           `json:"updated"`
 	}
+	dpsPlaceDocument struct {
+		Hub      string `json:"hub"`
+		DeviceID string `json:"deviceId"`
+	}
 	dpsPendingDocument struct {
 		Payload     string          `json:"payload,omitempty"`
 		Thumbprint  string          `json:"thumbprint,omitempty"`
@@ -150,6 +155,8 @@ type (
 		TPMKey      []byte          `json:"tpmKey,omitempty"`
 		Began       time.Time       `json:"began"`
 		Chosen      string          `json:"chosen,omitempty"`
+		ChosenID    string          `json:"chosenId,omitempty"` // without it the id of the registration
+		Attested    string          `json:"attested,omitempty"`
 		Transport   string          `json:"transport,omitempty"`
 		Remote      string          `json:"remote,omitempty"`
 		Client      string          `json:"client,omitempty"`
@@ -276,14 +283,20 @@ func readEnrollment(grouped bool, etag string, text []byte) (dps.Enrollment, err
 
 func writeRegistration(r *dps.Registration) ([]byte, error) {
 	d := dpsRegistrationDocument{
-		ID: r.ID, Group: r.Group, Kind: r.Kind, Status: r.Status, Substatus: r.Substatus, Hub: r.Hub, DeviceID: r.DeviceID, FirstHub: r.FirstHub, Doubt: r.Doubt,
+		ID: r.ID, Group: r.Group, Kind: r.Kind, Status: r.Status, Substatus: r.Substatus, Hub: r.Hub, DeviceID: r.DeviceID, FirstHub: r.FirstHub,
 		Code: r.Code, Message: r.Message, Payload: string(r.Payload), Operation: r.Operation, TPMKey: r.TPMKey, Issued: r.Issued, Twin: dpsTwinOf(r.Twin),
 		Created: r.Created, Updated: r.Updated,
+	}
+	for _, p := range r.Doubts {
+		d.Doubts = append(d.Doubts, dpsPlaceDocument(p))
 	}
 	if p := r.Pending; p != nil {
 		d.Pending = &dpsPendingDocument{
 			Payload: string(p.Payload), Thumbprint: p.Thumbprint, Certificate: p.Certificate, Keys: dpsKeysOf(p.Keys), TPMKey: p.TPMKey,
-			Began: p.Began, Chosen: p.Chosen, Transport: p.Transport, Remote: p.Remote, Client: p.Client, Second: p.SecondThumbprint, Issued: p.Issued,
+			Began: p.Began, Chosen: p.Chosen.Hub, Attested: p.Attested, Transport: p.Transport, Remote: p.Remote, Client: p.Client, Second: p.SecondThumbprint, Issued: p.Issued,
+		}
+		if p.Chosen.DeviceID != r.ID {
+			d.Pending.ChosenID = p.Chosen.DeviceID
 		}
 	}
 	return json.Marshal(d)
@@ -295,14 +308,20 @@ func readRegistration(etag string, text []byte) (dps.Registration, error) {
 		return dps.Registration{}, fmt.Errorf("document of a registration: %w", err)
 	}
 	r := dps.Registration{
-		ID: d.ID, Group: d.Group, Kind: d.Kind, Status: d.Status, Substatus: d.Substatus, Hub: d.Hub, DeviceID: d.DeviceID, FirstHub: d.FirstHub, Doubt: d.Doubt,
+		ID: d.ID, Group: d.Group, Kind: d.Kind, Status: d.Status, Substatus: d.Substatus, Hub: d.Hub, DeviceID: d.DeviceID, FirstHub: d.FirstHub,
 		Code: d.Code, Message: d.Message, Payload: rawText(d.Payload), Operation: d.Operation, TPMKey: d.TPMKey, Issued: d.Issued, Twin: d.Twin.twin(),
 		ETag: etag, Created: d.Created, Updated: d.Updated,
+	}
+	for _, p := range d.Doubts {
+		r.Doubts = append(r.Doubts, dps.Place(p))
 	}
 	if p := d.Pending; p != nil {
 		r.Pending = &dps.Pending{
 			Payload: rawText(p.Payload), Thumbprint: p.Thumbprint, Certificate: p.Certificate, Keys: p.Keys.keys(), TPMKey: p.TPMKey,
-			Began: p.Began, Chosen: p.Chosen, Transport: p.Transport, Remote: p.Remote, Client: p.Client, SecondThumbprint: p.Second, Issued: p.Issued,
+			Began: p.Began, Attested: p.Attested, Transport: p.Transport, Remote: p.Remote, Client: p.Client, SecondThumbprint: p.Second, Issued: p.Issued,
+		}
+		if p.Chosen != "" {
+			r.Pending.Chosen = dps.Place{Hub: p.Chosen, DeviceID: cmp.Or(p.ChosenID, d.ID)}
 		}
 	}
 	return r, nil

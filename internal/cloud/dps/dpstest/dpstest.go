@@ -69,12 +69,12 @@ func Enrollment(id string, group bool) dps.Enrollment {
 
 func registration(id, group string) dps.Registration {
 	return dps.Registration{
-		ID: id, Group: group, Kind: dps.TPM, Status: dps.Assigning, Substatus: dps.DataReset, Hub: "h1", DeviceID: "d", FirstHub: "h0", Doubt: "h9",
+		ID: id, Group: group, Kind: dps.TPM, Status: dps.Assigning, Substatus: dps.DataReset, Hub: "h1", DeviceID: "d", FirstHub: "h0", Doubts: []dps.Place{{Hub: "h9", DeviceID: "d"}, {Hub: "h8", DeviceID: "e"}},
 		Code: 400207, Message: "why", Payload: json.RawMessage(`{"p":null}`), Operation: "5.x", TPMKey: []byte{9, 0}, Issued: [][]byte{{5}, {6, 0}},
 		Twin: dps.InitialTwin{Tags: json.RawMessage(`{}`)},
 		Pending: &dps.Pending{
 			Payload: json.RawMessage(`[1]`), Thumbprint: "ab", SecondThumbprint: "cd", Issued: [][]byte{{7}}, Certificate: []byte{7}, Keys: attestation.Keys{Primary: "sealed", Secondary: "sealed 2"},
-			TPMKey: []byte{8}, Began: stamp(3), Chosen: "h2", Transport: "mqtt", Remote: "r", Client: "c",
+			TPMKey: []byte{8}, Began: stamp(3), Chosen: dps.Place{Hub: "h2", DeviceID: "d"}, Attested: "0a", Transport: "mqtt", Remote: "r", Client: "c",
 		},
 		ETag: "1", Created: stamp(1), Updated: stamp(2),
 	}

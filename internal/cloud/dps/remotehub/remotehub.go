@@ -8,6 +8,8 @@ package remotehub
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -89,7 +91,7 @@ func (h hub) Get(ctx context.Context, id string) (dps.Device, bool, error) {
 		return dps.Device{}, false, nil
 	}
 	if err != nil {
-		return dps.Device{}, false, fmt.Errorf("read device: %w", err)
+		return dps.Device{}, false, fmt.Errorf("read device: %w", trusted(err))
 	}
 	twin, err := h.service.Twin(ctx, id, "")
 	if gone(err) {
@@ -126,7 +128,7 @@ func (h hub) Put(ctx context.Context, d dps.Device, reset bool) error {
 		err = h.update(ctx, want)
 	}
 	if err != nil {
-		return fmt.Errorf("put device: %w", err)
+		return fmt.Errorf("put device: %w", trusted(err))
 	}
 	if reset {
 		return h.replace(ctx, d)
@@ -183,6 +185,29 @@ func (h hub) Delete(ctx context.Context, id string) error {
 	err := h.service.DeleteDevice(ctx, id, client.AnyVersion)
 	if gone(err) {
 		return nil
+	}
+	return trusted(err)
+}
+
+// trusted names what is wrong with a server that cannot be trusted to be the hub: no
+// time mends that.
+func trusted(err error) error {
+	var unknown x509.UnknownAuthorityError
+	var wrong x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	var certificate *tls.CertificateVerificationError
+	var plain tls.RecordHeaderError
+	switch {
+	case errors.As(err, &unknown):
+		return &dps.UnusableError{Msg: "its certificate is of an authority that the provisioning service does not trust", Err: err}
+	case errors.As(err, &wrong):
+		return &dps.UnusableError{Msg: "its certificate is for another host name", Err: err}
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return &dps.UnusableError{Msg: "its certificate has expired, or is not valid yet", Err: err}
+	case errors.As(err, &certificate):
+		return &dps.UnusableError{Msg: "its certificate is not trusted", Err: err}
+	case errors.As(err, &plain), errors.Is(err, http.ErrSchemeMismatch):
+		return &dps.UnusableError{Msg: "it does not speak TLS", Err: err}
 	}
 	return err
 }
