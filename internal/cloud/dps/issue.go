@@ -16,14 +16,6 @@ import (
 	"github.com/causeway-iot/causeway/internal/core/pki"
 )
 
-// firstWithCSR is the first version of the API in which a device may send a CSR; in
-// those before it is ignored.
-const firstWithCSR = "2025-07-01"
-
-// knowsCSR reports whether a version of the API, a date with or without a suffix,
-// has certificates issued at registration.
-func knowsCSR(version string) bool { return version >= firstWithCSR }
-
 // errNotIssued is a certificate that has the number of one of ours.
 var errNotIssued = errors.New("the certificate was not issued to it by this service")
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/core/attestation"
+	"github.com/causeway-iot/causeway/internal/wire/dpsjson"
 	"github.com/causeway-iot/causeway/internal/wire/tpm2"
 	"github.com/causeway-iot/causeway/internal/wire/uuid"
 )
@@ -60,7 +61,7 @@ func (s *Service) Register(ctx context.Context, r causeway.Registration) (causew
 	if p.nonce != nil && s.nonces.used(t.Name+"/"+fold(r.ID), p.nonce) {
 		return causeway.Operation{}, unauthorized(fmt.Errorf("%s: %w", r.ID, errUsedNonce)) // replayed
 	}
-	if len(r.CSR) > 0 && knowsCSR(r.Credential.APIVersion) && !p.blocked {
+	if len(r.CSR) > 0 && dpsjson.KnowsCSR(r.Credential.APIVersion) && !p.blocked {
 		if err := s.issueFor(ctx, t, &p, &r, &reg, pending, now); err != nil {
 			return causeway.Operation{}, err
 		}

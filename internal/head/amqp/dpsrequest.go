@@ -175,7 +175,7 @@ func (g *registration) do(r *registrationRequest) (dpsamqp.Reply, error) {
 // register starts a registration. The keys of a TPM that SASL has shown need not
 // be shown again.
 func (g *registration) register(ctx context.Context, reg causeway.Registration, body []byte) (causeway.Operation, error) {
-	in, err := dpsjson.Parse(body)
+	in, err := dpsjson.Parse(body, reg.Credential.APIVersion)
 	if err == nil {
 		err = in.Check(reg.ID)
 	}

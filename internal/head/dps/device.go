@@ -28,7 +28,7 @@ func (c *call) registration(withBody bool) (causeway.Registration, error) {
 	if err != nil {
 		return r, err
 	}
-	in, err := dpsjson.Parse(b)
+	in, err := dpsjson.Parse(b, r.Credential.APIVersion)
 	if err != nil {
 		return r, err
 	}

@@ -105,7 +105,7 @@ func (c *conn) request(q dpstopic.Request, body []byte) (dpstopic.Answer, []byte
 
 // register starts the registration that body asks for.
 func (c *conn) register(body []byte) (causeway.Operation, error) {
-	in, err := dpsjson.Parse(body)
+	in, err := dpsjson.Parse(body, c.dps.Credential.APIVersion)
 	if err == nil {
 		err = in.Check(c.dps.ID)
 	}

@@ -12,13 +12,16 @@ import (
 	"github.com/causeway-iot/causeway/internal/wire/dpsjson"
 )
 
+// withCSR is a version of the API that knows certificate requests.
+const withCSR = "2025-07-01-preview"
+
 func TestParse(t *testing.T) {
 	for text, want := range map[string]dpsjson.Request{
 		"": {}, " ": {}, "{}": {}, `{"registrationId":"a","x":1}`: {ID: "a"},
 		`{"payload":{"a": 1}}`: {Payload: []byte(`{"a": 1}`)}, `{"payload":"text"}`: {Payload: []byte(`"text"`)},
 		`{"tpm":{"endorsementKey":"AAE=","storageRootKey":"Ag=="},"csr":"Aw=="}`: {EndorsementKey: []byte{0, 1}, StorageRootKey: []byte{2}, CSR: []byte{3}},
 	} {
-		got, err := dpsjson.Parse([]byte(text))
+		got, err := dpsjson.Parse([]byte(text), withCSR)
 		if err != nil || got.ID != want.ID || !bytes.Equal(got.Payload, want.Payload) || !bytes.Equal(got.EndorsementKey, want.EndorsementKey) ||
 			!bytes.Equal(got.StorageRootKey, want.StorageRootKey) || !bytes.Equal(got.CSR, want.CSR) {
 			t.Errorf("%s: %+v, %v", text, got, err)
@@ -26,10 +29,17 @@ func TestParse(t *testing.T) {
 	}
 	for text, want := range map[string]string{
 		"[]": "JSON object", "null": "JSON object", "7": "JSON object", "{": "JSON object", `{"registrationId":7}`: "JSON object", "\xff{}": "UTF-8",
-		`{"tpm":{"endorsementKey":"?"}}`: "tpm.endorsementKey", `{"csr":"?"}`: "csr", strings.Repeat(" ", dpsjson.MaxRequest+1): "at most",
+		`{"tpm":{"endorsementKey":"?"}}`: "tpm.endorsementKey", `{"csr":"?"}`: "csr", `{"csr":7}`: "csr must be a text", strings.Repeat(" ", dpsjson.MaxRequest+1): "at most",
 	} {
-		if _, err := dpsjson.Parse([]byte(text)); causeway.CodeOf(err) != causeway.GenericBadRequest || !strings.Contains(causeway.MessageOf(err), want) {
+		if _, err := dpsjson.Parse([]byte(text), withCSR); causeway.CodeOf(err) != causeway.GenericBadRequest || !strings.Contains(causeway.MessageOf(err), want) {
 			t.Errorf("%.40q: %v, want it to speak of %q", text, err, want)
+		}
+	}
+	for _, text := range []string{`{"csr":"Aw=="}`, `{"csr":"?"}`, `{"csr":7}`, `{"csr":{"a":[]}}`, `{"csr":null}`} {
+		for _, version := range []string{"2019-03-31", "2021-06-01", ""} {
+			if got, err := dpsjson.Parse([]byte(text), version); err != nil || got.CSR != nil {
+				t.Errorf("%s in version %q: %q, %v", text, version, got.CSR, err)
+			}
 		}
 	}
 	r := dpsjson.Request{ID: "Dev"}
@@ -103,7 +113,7 @@ func TestErrors(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(`{"registrationId":"a","payload":{},"tpm":{"endorsementKey":"AAE=","storageRootKey":"Ag=="},"csr":"Aw=="}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		r, err := dpsjson.Parse(b)
+		r, err := dpsjson.Parse(b, withCSR)
 		if err == nil && len(r.Payload) > 0 && !json.Valid(r.Payload) {
 			t.Errorf("%q has the payload %q", b, r.Payload)
 		}

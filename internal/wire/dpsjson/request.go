@@ -26,11 +26,13 @@ type Request struct {
 	Payload        []byte // JSON, nil when it is left out
 	EndorsementKey []byte // TPM2B_PUBLIC of a device with a TPM
 	StorageRootKey []byte
-	CSR            []byte // PKCS #10, DER
+	CSR            []byte // PKCS #10, DER; only in versions of the API that know it
 }
 
-// Parse reads a request; nothing at all, a blank and "{}" are one without members.
-func Parse(body []byte) (Request, error) {
+// Parse reads a request of a version of the API; nothing at all, a blank and "{}" are
+// one without members. What is in a member that the version does not know is nobody's
+// business, as with those that no version knows.
+func Parse(body []byte, version string) (Request, error) {
 	var r Request
 	if len(body) > MaxRequest {
 		return r, invalid("the request has %d bytes, at most %d are accepted", len(body), MaxRequest)
@@ -48,7 +50,7 @@ func Parse(body []byte) (Request, error) {
 			StorageRootKey string `json:"storageRootKey"`
 		} `json:"tpm"`
 		Payload json.RawMessage `json:"payload"`
-		CSR     string          `json:"csr"`
+		CSR     json.RawMessage `json:"csr"`
 	}
 	if err := json.Unmarshal(body, &in); err != nil || body[0] != '{' {
 		return r, invalid("the request is not the JSON object of a registration: %s", why(err))
@@ -63,8 +65,15 @@ func Parse(body []byte) (Request, error) {
 			return r, err
 		}
 	}
-	var err error
-	r.CSR, err = decode("csr", in.CSR)
+	if !KnowsCSR(version) || len(in.CSR) == 0 {
+		return r, nil
+	}
+	var text string
+	err := json.Unmarshal(in.CSR, &text)
+	if err != nil {
+		return r, invalid("csr must be a text: base64 of a certificate request (PKCS #10)")
+	}
+	r.CSR, err = decode("csr", text)
 	return r, err
 }
 
