@@ -13,7 +13,7 @@ type CertificateStore interface {
 	// from the first that is greater than after.
 	Revocations(ctx context.Context, service, after string, limit int) ([]Revocation, error)
 	// PutRevocations stores revocations, all or none; one that has the id of
-	// another takes its place. With list, a name of an authority, those that came
+	// another takes its place, but no listed one that of one that is not. With list, a name of an authority, those that came
 	// with a list of that authority before are forgotten at the same time.
 	PutRevocations(ctx context.Context, service, list string, r []Revocation) error
 	// DeleteRevocation forgets a revocation. Code: CodeNotFound.

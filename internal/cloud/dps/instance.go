@@ -103,6 +103,7 @@ type Authority struct {
 type RevocationList struct {
 	Issued  time.Time // when the authority issued it; zero for none
 	Next    time.Time // when it promised the next one; may be zero
+	Number  string    // decimal; "" for none
 	Entries int
 }
 

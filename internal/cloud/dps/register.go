@@ -61,11 +61,6 @@ func (s *Service) Register(ctx context.Context, r causeway.Registration) (causew
 	if p.nonce != nil && s.nonces.used(t.Name+"/"+fold(r.ID), p.nonce) {
 		return causeway.Operation{}, unauthorized(fmt.Errorf("%s: %w", r.ID, errUsedNonce)) // replayed
 	}
-	if len(r.CSR) > 0 && dpsjson.KnowsCSR(r.Credential.APIVersion) && !p.blocked {
-		if err := s.issueFor(ctx, t, &p, &r, &reg, pending, now); err != nil {
-			return causeway.Operation{}, err
-		}
-	}
 	if !p.blocked {
 		if !s.queue.reserve(s.asking.length()) {
 			return causeway.Operation{}, busy(busyPause, "%d registrations are waiting; try again in a while", MaxPending)
@@ -75,6 +70,11 @@ func (s *Service) Register(ctx context.Context, r causeway.Registration) (causew
 				s.queue.unreserve()
 			}
 		}()
+	}
+	if len(r.CSR) > 0 && dpsjson.KnowsCSR(r.Credential.APIVersion) && !p.blocked {
+		if err = s.issueFor(ctx, t, &p, &r, &reg, pending, now); err != nil {
+			return causeway.Operation{}, err
+		}
 	}
 	reg.Kind, reg.Group = p.Attestation.Kind, ""
 	if p.Group {

@@ -7,7 +7,6 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
-	"encoding/pem"
 	"fmt"
 	"math/big"
 	"strings"
@@ -208,79 +207,6 @@ func (s *Service) Unrevoke(ctx context.Context, service, id string) error {
 	return s.loadRevocations(ctx, service)
 }
 
-// PutRevocationList takes over a revocation list (CRL) of an authority, PEM or
-// DER, in place of the one before. Codes: CodeNotFound, CodeInvalid, CodeConflict
-// (it is older than the one there), CodeTooMany.
-func (s *Service) PutRevocationList(ctx context.Context, service, authority string, crl []byte) (Authority, error) {
-	if len(crl) > MaxRevocationList {
-		return Authority{}, invalid("the revocation list has %d bytes, at most %d are accepted", len(crl), MaxRevocationList)
-	}
-	if b, _ := pem.Decode(crl); b != nil {
-		if b.Type != "X509 CRL" {
-			return Authority{}, invalid("the PEM block is a %q and no revocation list (X509 CRL)", clip(b.Type))
-		}
-		crl = b.Bytes
-	}
-	list, err := x509.ParseRevocationList(crl)
-	if err != nil {
-		return Authority{}, invalid("the revocation list cannot be read: %v", err)
-	}
-	t := s.current.Load().byName[service]
-	if t == nil {
-		return Authority{}, noService(service)
-	}
-	ca, err := t.authorityCertificate(authority)
-	if err != nil {
-		return Authority{}, err
-	}
-	if err := list.CheckSignatureFrom(ca); err != nil {
-		return Authority{}, invalid("the revocation list is not signed by %q: %v", authority, err)
-	}
-	s.revoking.Lock()
-	defer s.revoking.Unlock()
-	ctx = context.WithoutCancel(ctx) // see Revoke
-	now, issuer := time.Now().UTC(), issuerID(ca)
-	revocations := make([]Revocation, 0, len(list.RevokedCertificateEntries))
-	for i := range list.RevokedCertificateEntries {
-		e := &list.RevokedCertificateEntries[i]
-		if e.ReasonCode == removeFromCRL {
-			continue
-		}
-		serial := serialOf(e.SerialNumber)
-		revocations = append(revocations, Revocation{
-			ID: revocationID(issuer, serial), Authority: t.find(authority).Name, Issuer: issuer, Serial: serial,
-			Reason: reasonName(e.ReasonCode), Listed: true, At: e.RevocationTime.UTC(),
-		})
-	}
-	if n := s.revocations.count(service) + len(revocations); n > MaxRevocations {
-		return Authority{}, tooManyRevocations(n)
-	}
-	var a Authority
-	err = s.changeAuthorities(ctx, service, func(i *Instance) error {
-		old := i.find(authority)
-		if old == nil || string(old.DER) != string(ca.Raw) {
-			return causeway.Errorf(CodePrecondition, "dps", "the certificate %q has changed meanwhile; try again", clip(authority))
-		}
-		if old.List.Issued.After(list.ThisUpdate) {
-			return causeway.Errorf(CodeConflict, "dps", "the revocation list of %s is older than the one of %s that is there",
-				list.ThisUpdate.UTC().Format(time.RFC3339), old.List.Issued.Format(time.RFC3339))
-		}
-		// First what counts: interrupted here, the list may be given again.
-		if err := s.store.PutRevocations(ctx, service, old.Name, revocations); err != nil {
-			return fmt.Errorf("store revocation list: %w", err)
-		}
-		old.List = RevocationList{Issued: list.ThisUpdate.UTC(), Next: list.NextUpdate.UTC(), Entries: len(revocations)}
-		old.ETag, old.Updated = newETag(), now
-		a = *old
-		return nil
-	})
-	if err != nil {
-		return Authority{}, err
-	}
-	s.log.Info("revocation list taken over", "service", service, "authority", a.Name, "entries", a.List.Entries)
-	return a, s.loadRevocations(ctx, service)
-}
-
 // authorityCertificate returns the certificate of that name, verified or not.
 func (i *Instance) authorityCertificate(name string) (*x509.Certificate, error) {
 	a := i.find(name)
@@ -310,19 +236,4 @@ func readSerial(s string) (string, error) {
 		return "", invalid("serialNumber %q is not one: it has up to 80 hexadecimal digits", clip(s))
 	}
 	return serialOf(n), nil
-}
-
-// removeFromCRL is the reason of an entry that is no longer revoked.
-const removeFromCRL = 8
-
-// reasonName names a reason of a revocation list (RFC 5280 §5.3.1).
-func reasonName(code int) string {
-	names := [...]string{
-		"unspecified", "keyCompromise", "cACompromise", "affiliationChanged", "superseded", "cessationOfOperation", "certificateHold", "",
-		"removeFromCRL", "privilegeWithdrawn", "aACompromise",
-	}
-	if code < 0 || code >= len(names) {
-		return ""
-	}
-	return names[code]
 }

@@ -128,7 +128,7 @@ func (h *throttles) take(c callsOf, most int, now time.Time) (wait time.Duration
 		h.calls = map[callsOf]time.Time{}
 	}
 	full := h.calls[c]
-	if full.Before(now) {
+	if full.Before(now) || full.Sub(now) > per { // more than per ahead it is only when the clock was set back
 		full = now
 	}
 	if full = full.Add(step); full.Sub(now) > per {

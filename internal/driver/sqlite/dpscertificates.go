@@ -72,8 +72,8 @@ func (s dpsStore) PutRevocations(ctx context.Context, service, list string, revo
 		for i := range revocations {
 			r := &revocations[i]
 			if _, err := c.exec(`INSERT INTO dps_revocations (service, id, authority, listed, document) VALUES (?, ?, ?, ?, ?)
-				ON CONFLICT (service, id) DO UPDATE SET authority = excluded.authority, listed = excluded.listed, document = excluded.document`,
-				service, r.ID, strings.ToLower(r.Authority), flag(r.Listed), texts[i]); err != nil {
+				ON CONFLICT (service, id) DO UPDATE SET authority = excluded.authority, listed = excluded.listed, document = excluded.document
+				WHERE dps_revocations.listed OR NOT excluded.listed`, service, r.ID, strings.ToLower(r.Authority), flag(r.Listed), texts[i]); err != nil {
 				return err
 			}
 		}

@@ -70,6 +70,7 @@ type (
 	dpsListDocument struct {
 		Issued  time.Time `json:"issued,omitzero"`
 		Next    time.Time `json:"next,omitzero"`
+		Number  string    `json:"number,omitempty"`
 		Entries int       `json:"entries"`
 	}
 	dpsIssuerDocument struct {

@@ -31,7 +31,9 @@ func (m *Memory) PutRevocations(_ context.Context, service, list string, r []dps
 		}
 	}
 	for _, x := range r {
-		all[x.ID] = x
+		if old, there := all[x.ID]; !there || old.Listed || !x.Listed {
+			all[x.ID] = x
+		}
 	}
 	return nil
 }
@@ -143,6 +145,10 @@ func revocations(t *testing.T, open func(*testing.T) dps.Store) {
 	got, err = s.Revocations(ctx, "s", "", 10)
 	ok(t, err)
 	same(t, "after the next list", got, slices.Concat([]dps.Revocation{thumb, one}, listed("Plant", "d"), listed("other", "e"), listed("Plant", "f")))
+	ok(t, s.PutRevocations(ctx, "s", "Plant", listed("Plant", "a"))) // which was revoked by hand
+	got, err = s.Revocations(ctx, "s", "", 1)
+	ok(t, err)
+	same(t, "by hand and on a list", got, []dps.Revocation{thumb})
 	ok(t, s.PutRevocations(ctx, "s", "Plant", nil))
 	ok(t, s.DeleteRevocation(ctx, "s", "a"))
 	one.Reason = "superseded"

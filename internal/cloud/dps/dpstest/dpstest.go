@@ -39,7 +39,7 @@ func instance(name string) dps.Instance {
 		Name: name, IDScope: "0ne" + strings.ToUpper(name), Hosts: []string{name, name + ".example"}, Allocation: dps.Hashed,
 		Policies:    []dps.AccessPolicy{{Name: dps.OwnerPolicy, Primary: "sealed-p", Secondary: "sealed-s", Rights: dps.AllRights}},
 		Links:       []dps.Link{{Host: "h1", Weight: 2, Region: "eu"}, {Host: "h2", Excluded: true, Weight: 1, ConnectionString: "sealed-c"}},
-		Authorities: []dps.Authority{{Name: "ca", DER: []byte{0, 1, 2}, Verified: true, Code: "code", ETag: "e", Created: stamp(1), Updated: stamp(2), List: dps.RevocationList{Issued: stamp(3), Next: stamp(4), Entries: 5}}},
+		Authorities: []dps.Authority{{Name: "ca", DER: []byte{0, 1, 2}, Verified: true, Code: "code", ETag: "e", Created: stamp(1), Updated: stamp(2), List: dps.RevocationList{Issued: stamp(3), Next: stamp(4), Number: "12", Entries: 5}}},
 		Issuers:     []dps.Issuer{{Chain: [][]byte{{1}, {2, 0}}, Key: "sealed-k", RootKey: "sealed-r", Created: stamp(5)}},
 		Credentials: []dps.CredentialPolicy{{Name: "p", Lifetime: 3 * time.Hour, RenewBefore: time.Hour, KeyTypes: []string{"ec-p256"}, ETag: "e", Created: stamp(6), Updated: stamp(7)}},
 		Geo:         dps.Geo{Networks: []dps.Network{{Prefix: netip.MustParsePrefix("10.0.0.0/8"), Region: "eu"}}, Latencies: []dps.Latency{{From: "eu", To: "us", Millis: 80}}},
