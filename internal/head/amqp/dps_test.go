@@ -110,6 +110,9 @@ func rawKey(t testing.TB, key causeway.Secret) []byte {
 	return b
 }
 
+// dpsVersion is a version of the API that knows certificate requests.
+const dpsVersion = "2025-07-01-preview"
+
 // registrar is a device's links to the provisioning service.
 type registrar struct {
 	*client
@@ -125,7 +128,7 @@ func (c *client) attachRegistration(address string) (*registrar, error) {
 	if g.in, err = c.tryIn(address, wire.LinkConfig{}, 10); err != nil {
 		return nil, err
 	}
-	g.out, err = c.tryOut(address, wire.LinkConfig{}, hubamqp.LinkProperties{APIVersion: "2019-03-31", ClientVersion: "test"})
+	g.out, err = c.tryOut(address, wire.LinkConfig{}, hubamqp.LinkProperties{APIVersion: dpsVersion, ClientVersion: "test"})
 	return g, err
 }
 

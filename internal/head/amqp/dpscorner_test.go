@@ -95,7 +95,7 @@ func TestRegistration(t *testing.T) {
 		if r.Scope != "scope" || r.ID != "dev" || string(r.Payload) != `{"a":1}` || string(r.CSR) != "\x01\x02" || string(r.EndorsementKey) != "\x01" || string(r.StorageRootKey) != "\x02" {
 			t.Errorf("%+v", r)
 		}
-		if c.Host != host || c.Token != "token" || c.APIVersion != "2019-03-31" || c.ClientType != "test" || c.Transport != causeway.AMQP || c.RemoteAddr == "" {
+		if c.Host != host || c.Token != "token" || c.APIVersion != dpsVersion || c.ClientType != "test" || c.Transport != causeway.AMQP || c.RemoteAddr == "" {
 			t.Errorf("%+v", c)
 		}
 		if v, retry, refused := g.ask(dpsamqp.Request{Op: dpsamqp.Lookup, Operation: "5.a"}); refused != nil || retry != 0 || v["status"] != "assigned" {

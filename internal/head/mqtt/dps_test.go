@@ -85,7 +85,7 @@ func (f *fakeProvisioner) requests() []causeway.Registration {
 func dpsPacket(id, password string) *wire.Connect {
 	return &wire.Connect{
 		Version: wire.V311, ClientID: id, KeepAlive: 60, CleanStart: true,
-		HasUserName: true, UserName: dpstopic.Username{Scope: "0ne1", ID: id, APIVersion: "2019-03-31", ClientVersion: "test/1"}.String(),
+		HasUserName: true, UserName: dpstopic.Username{Scope: "0ne1", ID: id, APIVersion: dpsVersion, ClientVersion: "test/1"}.String(),
 		HasPassword: password != "", Password: password,
 	}
 }
@@ -106,6 +106,9 @@ func (w *world) provision(id, password string, change ...func(*wire.Connect)) *c
 	c.subscribe(1, dpstopic.Filter)
 	return c
 }
+
+// dpsVersion is a version of the API that knows certificate requests.
+const dpsVersion = "2025-07-01-preview"
 
 const (
 	registerTopic = "$dps/registrations/PUT/iotdps-register/?$rid="
@@ -143,7 +146,7 @@ func TestProvisioning(t *testing.T) {
 		c.wants("register", "202/?$rid=a-1&retry-after=2", `{"operationId":"5.1.Dev-1","status":"assigning","registrationState":{"registrationId":"Dev-1","status":"assigning"}}`)
 		got := w.dps.requests()[0]
 		if got.Scope != "0ne1" || got.ID != "Dev-1" || string(got.Payload) != `{"a": 1}` || string(got.CSR) != "\x00\x01" || got.Credential.Token != "right" ||
-			got.Credential.APIVersion != "2019-03-31" || got.Credential.ClientType != "test/1" || got.Credential.Transport != causeway.MQTT ||
+			got.Credential.APIVersion != dpsVersion || got.Credential.ClientType != "test/1" || got.Credential.Transport != causeway.MQTT ||
 			got.Credential.RemoteAddr != "client-1" || got.Credential.Certificates != nil {
 			t.Errorf("asked %+v", got)
 		}
