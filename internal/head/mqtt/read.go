@@ -236,9 +236,10 @@ func (c *conn) publish(w *work) error {
 		c.respond(t.RID, t.Status, p.Payload)
 		return nil
 	}
-	if c.hears() {
+	patch, hears := t.Kind == topic.TwinPatch, c.hears()
+	if patch || hears {
 		w.twins = append(w.twins, twinRequest{
-			patch: t.Kind == topic.TwinPatch, rid: strings.Clone(t.RID), version: t.Version,
+			patch: patch, mute: !hears || t.RID == "", rid: strings.Clone(t.RID), version: t.Version,
 			body: append([]byte(nil), p.Payload...),
 		})
 	}

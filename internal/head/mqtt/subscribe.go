@@ -57,7 +57,7 @@ func (c *conn) wants(lane causeway.Lane, name string) (qos byte, ok bool) {
 }
 
 // hears reports whether the client subscribes to the answers of twin requests.
-// Without that, requests are ignored.
+// Without that, none are written, and to read the twin is pointless.
 func (c *conn) hears() bool {
 	for _, s := range c.subscriptions() {
 		if s.wants.TwinResponses {

@@ -11,6 +11,7 @@ import (
 // twinRequest is a request of the client for its twin. It has memory of its own.
 type twinRequest struct {
 	patch   bool // report body; else get
+	mute    bool // nobody hears the answer; a patch counts all the same
 	rid     string
 	version int64 // expected by the patch, 0 for any
 	body    []byte
@@ -96,7 +97,7 @@ func (c *conn) answerTwins() {
 	}
 }
 
-// answerTwin appends the answer of one request.
+// answerTwin appends the answer of one request, if somebody hears it.
 func (c *conn) answerTwin(out []byte, r *twinRequest) []byte {
 	var (
 		p       wire.Publish
@@ -118,6 +119,12 @@ func (c *conn) answerTwin(out []byte, r *twinRequest) []byte {
 		if code := causeway.CodeOf(err); code.HTTPStatus() >= 500 {
 			c.v.log.Warn("twin request failed", obs.KeyID, c.id, obs.KeyError, err)
 		}
+	}
+	if r.mute {
+		if err != nil {
+			c.v.log.Debug("twin patch refused, and nobody hears it", obs.KeyID, c.id, obs.KeyError, err)
+		}
+		return out
 	}
 	name := topic.AppendTwinResponse(nil, status, r.rid, version)
 	p.Topic = view(name)

@@ -90,6 +90,35 @@ func TestTwin(t *testing.T) {
 	})
 }
 
+// TestTwinPatchNobodyHears reports without a subscription to the answers, and
+// without a request id: the properties are taken, and nothing is answered.
+func TestTwinPatchNobodyHears(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		c := w.connect(w.dev1)
+		reported := func(want string) {
+			t.Helper()
+			c.ping()
+			synctest.Wait()
+			if got, _ := w.hub.Reported(t, w.dev1.Identity); string(got) != want {
+				t.Errorf("reported %s, want %s", got, want)
+			}
+		}
+		const patch = "$iothub/twin/PATCH/properties/reported/"
+		c.send(pub(patch+"?$rid=1", `{"a":1}`, 4))
+		c.acked(4)
+		reported(`{"a":1}`)
+		c.send(pub(patch+"?$rid=1", `[]`, 0)) // refused, as silently
+		c.subscribe(0, twinFilter)
+		c.send(pub(patch, `{"b":2}`, 0))
+		c.send(pub(patch+"?$version=3", `{"c":3}`, 0))
+		reported(`{"a":1,"b":2,"c":3}`)
+		c.send(pub(patch+"?$rid=2", `{"d":4}`, 0)) // the only one that is answered
+		if p := expect[*wire.Publish](c); p.Topic != "$iothub/twin/res/204/?$rid=2&$version=5" {
+			t.Errorf("answer %+v", p)
+		}
+	})
+}
+
 func TestTwinFailures(t *testing.T) {
 	for status, err := range map[int]error{
 		429: causeway.Errorf(causeway.ThrottlingException, "", "slow down"),

@@ -47,7 +47,12 @@ func parsePublish(topic string, id causeway.Identity, m *causeway.Message, scrat
 		p.Version = 0
 		return p, scratch, err
 	case strings.HasPrefix(topic, twinReported):
-		p, err := parseRequest(TwinPatch, topic[len(twinReported):])
+		// Without a $rid, or any query, the client wants no answer.
+		p := Publish{Kind: TwinPatch}
+		var err error
+		if query := topic[len(twinReported):]; query != "" {
+			err = parseQuery(&p, query)
+		}
 		return p, scratch, err
 	}
 	return Publish{}, scratch, unknown(topic)

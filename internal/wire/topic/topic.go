@@ -47,7 +47,7 @@ const (
 	Telemetry           // devices/{d}[/modules/{m}]/messages/events/{bag}
 	MethodResponse      // $iothub/methods/res/{status}/?$rid={rid}
 	TwinGet             // $iothub/twin/GET/?$rid={rid}
-	TwinPatch           // $iothub/twin/PATCH/properties/reported/?$rid={rid}
+	TwinPatch           // $iothub/twin/PATCH/properties/reported/[?$rid={rid}]
 	Command             // devices/{d}[/modules/{m}]/messages/devicebound/{bag}
 	Input               // devices/{d}/modules/{m}/inputs/{input}/{bag}
 	MethodRequest       // $iothub/methods/POST/{name}/?$rid={rid}
@@ -59,7 +59,7 @@ const (
 type Publish struct {
 	Kind    Kind
 	Name    string // MethodRequest: method; Input: input; decoded
-	RID     string // request id as sent, to be echoed unchanged; borrowed
+	RID     string // request id as sent, to be echoed unchanged; borrowed; "" for a TwinPatch that wants no answer
 	Status  int    // MethodResponse, TwinResponse
 	Version int64  // TwinPatch: expected version, 0 for any; TwinResponse, Desired: new version
 }
