@@ -11,9 +11,10 @@ import (
 	"github.com/causeway-iot/causeway/internal/driver/dirblob"
 )
 
-// TestFullTmpfs fills a real file system.
-func TestFullTmpfs(t *testing.T) {
-	mount := t.TempDir()
+// small mounts a file system of 1 MiB.
+func small(t *testing.T) (mount string) {
+	t.Helper()
+	mount = t.TempDir()
 	if err := unix.Mount("tmpfs", mount, "tmpfs", 0, "size=1m"); err != nil {
 		if os.Getenv("CI") == "1" {
 			t.Fatalf("mount a tmpfs: %v; CI must run this test as root", err)
@@ -25,6 +26,27 @@ func TestFullTmpfs(t *testing.T) {
 			t.Errorf("unmount: %v", err)
 		}
 	})
+	return mount
+}
+
+// TestReserveOfSmallDisk: what is left free by default is a part of a small file
+// system, not more than there is.
+func TestReserveOfSmallDisk(t *testing.T) {
+	mount := small(t)
+	w := newWorld(t, filepath.Join(mount, "blobs"), dirblob.Options{})
+	w.put("x", "old", blob.Options{})
+	w.put("log", "old", blob.Options{Kind: blob.Append})
+	if err := os.WriteFile(filepath.Join(mount, "ballast"), make([]byte, 920_000), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	full(t, w)
+	w.holds("x", "old")
+	w.holds("log", "old")
+}
+
+// TestFullTmpfs fills a real file system.
+func TestFullTmpfs(t *testing.T) {
+	mount := small(t)
 	w := newWorld(t, filepath.Join(mount, "blobs"), dirblob.Options{ReserveBytes: -1})
 	w.put("x", "old", blob.Options{})
 	w.put("log", "old", blob.Options{Kind: blob.Append})

@@ -4,8 +4,9 @@ import "time"
 
 // Bounds of the driver.
 const (
-	// DefaultReserveBytes of the file system are left free, so that blobs do
-	// not stop the database and the logs beside them.
+	// DefaultReserveBytes of the file system are left free, but at most a tenth
+	// of its size, so that blobs do not stop the database and the logs beside
+	// them.
 	DefaultReserveBytes = 64 << 20
 	// DefaultMaxBytes is how large a blob may become: 195 GiB, what the Blob
 	// service took in blocks of 4 MiB.

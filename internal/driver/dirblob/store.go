@@ -20,7 +20,7 @@ import (
 // Options of a store. The zero value is useful.
 type Options struct {
 	// ReserveBytes of the file system are left free: a write that would take
-	// them is refused with blob.ErrFull. 0 is the default,
+	// them is refused with blob.ErrFull. 0 is the default, see
 	// DefaultReserveBytes; negative reserves nothing.
 	ReserveBytes int64
 	// MaxBytes is how large a blob may become; 0 is DefaultMaxBytes.
@@ -60,9 +60,6 @@ var layout = []string{treeDir, tmpDir, stagedDir, appendsDir}
 // Open opens the store in dir, which it makes when there is none, and takes
 // away what a crash has left behind.
 func Open(dir string, o Options) (*Store, error) {
-	if o.ReserveBytes == 0 {
-		o.ReserveBytes = DefaultReserveBytes
-	}
 	if o.MaxBytes <= 0 {
 		o.MaxBytes = DefaultMaxBytes
 	}
@@ -253,14 +250,23 @@ func (s *Store) room() error {
 	if s.reserve < 0 {
 		return nil
 	}
-	free, err := freeSpace(s.dir)
+	free, total, err := space(s.dir)
 	if err != nil {
 		return err
 	}
-	if free < s.reserve {
-		return fmt.Errorf("%w: %d bytes are free, %d are reserved", blob.ErrFull, free, s.reserve)
+	if reserve := reserved(s.reserve, total); free < reserve {
+		return fmt.Errorf("%w: %d bytes are free, %d are reserved", blob.ErrFull, free, reserve)
 	}
 	return nil
+}
+
+// reserved returns the bytes to leave free on a file system of that total size
+// when so many are asked for, 0 for the default.
+func reserved(asked, total int64) int64 {
+	if asked == 0 {
+		return min(DefaultReserveBytes, total/10)
+	}
+	return asked
 }
 
 // fault says what was being done, and of a full disk that it is one.

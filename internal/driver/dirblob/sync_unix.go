@@ -23,8 +23,9 @@ func syncDir(r *os.Root, dir string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// freeSpace returns the bytes an unprivileged user may still take.
-func freeSpace(dir string) (int64, error) {
+// space returns the bytes an unprivileged user may still take, and the size of
+// the file system.
+func space(dir string) (free, total int64, err error) {
 	var st unix.Statfs_t
 	for {
 		err := unix.Statfs(dir, &st)
@@ -32,8 +33,9 @@ func freeSpace(dir string) (int64, error) {
 			continue
 		}
 		if err != nil {
-			return 0, &os.PathError{Op: "statfs", Path: dir, Err: err}
+			return 0, 0, &os.PathError{Op: "statfs", Path: dir, Err: err}
 		}
-		return int64(st.Bavail) * int64(st.Bsize), nil //nolint:unconvert // the types differ between systems
+		size := int64(st.Bsize) //nolint:unconvert // its type differs between systems
+		return int64(st.Bavail) * size, int64(st.Blocks) * size, nil
 	}
 }

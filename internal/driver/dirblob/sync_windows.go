@@ -16,15 +16,16 @@ func isFull(err error) bool {
 // syncDir does nothing: NTFS journals its directories.
 func syncDir(*os.Root, string) error { return nil }
 
-// freeSpace returns the bytes this user may still take.
-func freeSpace(dir string) (int64, error) {
+// space returns the bytes this user may still take, and the size of the file
+// system for this user.
+func space(dir string) (free, total int64, err error) {
 	name, err := windows.UTF16PtrFromString(dir)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	var avail uint64
-	if err := windows.GetDiskFreeSpaceEx(name, &avail, nil, nil); err != nil {
-		return 0, &os.PathError{Op: "GetDiskFreeSpaceEx", Path: dir, Err: err}
+	var avail, size uint64
+	if err := windows.GetDiskFreeSpaceEx(name, &avail, &size, nil); err != nil {
+		return 0, 0, &os.PathError{Op: "GetDiskFreeSpaceEx", Path: dir, Err: err}
 	}
-	return int64(avail), nil
+	return int64(avail), int64(size), nil
 }
