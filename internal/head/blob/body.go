@@ -31,7 +31,10 @@ func (c *call) length(most int64) (int64, error) {
 // body returns the request body, cut off when the client sends nothing for a
 // while, and checked against the CRC-64 that the client may have sent.
 func (h *handler) body(c *call) (io.Reader, error) {
-	b := &body{r: c.r.Body, control: http.NewResponseController(c.w), count: h.metrics.BytesIn.Add}
+	if c.until.IsZero() {
+		c.until = time.Now().Add(time.Duration(1+c.r.ContentLength>>20) * perMiB)
+	}
+	b := &body{r: c.r.Body, control: http.NewResponseController(c.w), count: h.metrics.BytesIn.Add, until: c.until}
 	if v := c.r.Header.Get("x-ms-content-crc64"); v != "" {
 		want, err := base64.StdEncoding.DecodeString(v)
 		if err != nil || len(want) != crc64.Size {
@@ -50,13 +53,14 @@ type body struct {
 	r       io.Reader
 	control *http.ResponseController
 	count   func(float64)
+	until   time.Time // when all of it must have come
 	crc     hash.Hash64
 	want    uint64
 }
 
 func (b *body) Read(p []byte) (int, error) {
 	// Not every ResponseWriter has deadlines; those of net/http do.
-	_ = b.control.SetReadDeadline(time.Now().Add(idle))
+	_ = b.control.SetReadDeadline(patience(b.until))
 	n, err := b.r.Read(p)
 	b.count(float64(n))
 	if b.crc != nil {
@@ -75,10 +79,25 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// memory waits for the right to hold a body in memory.
-func (h *handler) memory(c *call) (release func(), err error) {
+// patience returns when a client that does nothing is given up: after a while, but
+// not later than a time, unless that is zero.
+func patience(until time.Time) time.Time {
+	at := time.Now().Add(idle)
+	if !until.IsZero() && until.Before(at) {
+		return until
+	}
+	return at
+}
+
+// memory waits for the right to hold a body of n bytes in memory. The client gets
+// some time to send or take it, not more.
+func (h *handler) memory(c *call, n int64) (release func(), err error) {
+	if n <= smallBody {
+		return func() {}, nil
+	}
 	select {
 	case h.buffers <- struct{}{}:
+		c.until = time.Now().Add(heldFor)
 		return func() { <-h.buffers }, nil
 	case <-c.r.Context().Done():
 		return nil, c.r.Context().Err()
@@ -112,7 +131,7 @@ func (h *handler) deliver(c *call, status int, r io.Reader) error {
 	for {
 		n, err := r.Read(buf)
 		if n > 0 {
-			_ = control.SetWriteDeadline(time.Now().Add(idle))
+			_ = control.SetWriteDeadline(patience(c.until))
 			if _, werr := c.w.Write(buf[:n]); werr != nil {
 				return nil //nolint:nilerr // the client has left: there is nobody to tell
 			}

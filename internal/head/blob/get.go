@@ -86,7 +86,7 @@ func (h *handler) getBlob(c *call) error {
 	if !withSum {
 		return h.deliver(c, http.StatusPartialContent, r)
 	}
-	release, err := h.memory(c)
+	release, err := h.memory(c, n)
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,9 @@ import (
 	"github.com/causeway-iot/causeway/internal/wire/blobsas"
 )
 
+// itemBytes is about what an item of a list takes.
+const itemBytes = 1 << 10
+
 func itoa(n int64) string { return strconv.FormatInt(n, 10) }
 
 // sendXML answers with a document.
@@ -169,7 +172,7 @@ func (h *handler) listBlobs(c *call) error {
 	if err != nil {
 		return err
 	}
-	release, err := h.memory(c)
+	release, err := h.memory(c, int64(p.limit)*itemBytes)
 	if err != nil {
 		return err
 	}

@@ -103,10 +103,11 @@ func (h *handler) putBlock(c *call) error {
 
 // putBlockList makes a blob of blocks.
 func (h *handler) putBlockList(c *call) error {
-	if _, err := c.length(MaxBlockList); err != nil {
+	n, err := c.length(MaxBlockList)
+	if err != nil {
 		return err
 	}
-	release, err := h.memory(c)
+	release, err := h.memory(c, n)
 	if err != nil {
 		return err
 	}
@@ -161,7 +162,7 @@ func (h *handler) appendBlock(c *call) error {
 	if err != nil {
 		return err
 	}
-	release, err := h.memory(c)
+	release, err := h.memory(c, n)
 	if err != nil {
 		return err
 	}

@@ -25,12 +25,19 @@ const (
 	MaxPage        = 5000       // blobs or containers in one answer
 	maxMetaPage    = 1000       // blobs with metadata in one answer
 
-	// buffers is how many requests may hold their body in memory at once; the
-	// others wait.
-	buffers = 32
+	// buffers is how many requests may hold a body of more than smallBody bytes
+	// in memory at once; the others wait.
+	buffers   = 32
+	smallBody = 64 << 10
 
 	// idle is how long a client may send, or take, nothing.
 	idle = 30 * time.Second
+	// heldFor is how long it may take over a body that is held in memory: those
+	// that wait for room are not to wait for who has a slow line, or pretends to.
+	heldFor = 2 * time.Minute
+	// perMiB is how long it may take to send each MiB of any other, and at least:
+	// the time-out of the Blob service.
+	perMiB = 10 * time.Minute
 )
 
 // Account is the storage of one hub.
@@ -96,7 +103,8 @@ type call struct {
 	blob      string // "" for the container
 	token     blobsas.Token
 	bucket    port.Bucket
-	status    int // that was answered with; 0 before
+	status    int       // that was answered with; 0 before
+	until     time.Time // when a body must have been sent or taken; zero for no such time
 }
 
 // ServeHTTP answers one request.
