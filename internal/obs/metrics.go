@@ -41,7 +41,8 @@ type Hub struct {
 	Routed   *prometheus.CounterVec // messages by "endpoint"
 	Fallback prometheus.Counter     // those that only the fallback route took
 	Unrouted *prometheus.CounterVec // those that no route took, by "source"
-	// BrokenRoutes are routes that take nothing because they make no sense.
+	// BrokenRoutes are routes and enrichments that do nothing because they make no
+	// sense.
 	BrokenRoutes prometheus.Gauge
 }
 
@@ -150,7 +151,7 @@ func NewHub(reg prometheus.Registerer, name string) *Hub {
 
 		Routed:       m.vec("causeway_hub_routed_total", "Messages that routes took to an endpoint, by endpoint.", "endpoint"),
 		Fallback:     m.counter("causeway_hub_fallback_total", "Messages that no route took but the fallback route."),
-		BrokenRoutes: m.gauge("causeway_hub_routes_broken", "Routes that take nothing because they make no sense to this version of the program."),
+		BrokenRoutes: m.gauge("causeway_hub_routes_broken", "Routes and enrichments that do nothing because they make no sense to this version of the program."),
 		Unrouted:     m.vec("causeway_hub_unrouted_total", "Messages that no route took and that were dropped, by source.", "source"),
 	}
 }

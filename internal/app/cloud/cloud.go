@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -175,12 +176,15 @@ func (c *Cloud) openStores(ctx context.Context) error {
 	if c.directory, err = directory.New(c.db.Directory(), keyring, c.log); err != nil {
 		return fmt.Errorf("load hubs: %w", err)
 	}
+	c.reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "causeway_hubs_damaged", Help: "Hubs that are not served because what is stored of them cannot be read.",
+	}, func() float64 { return float64(len(c.directory.Damaged())) }))
 	c.registry = registry.New(registry.Options{Store: c.db.Registry(), Sealer: keyring, Log: c.log})
 	c.outbox = outbox.New(outbox.Options{Store: c.db.Outbox(), Log: c.log, Policy: c.outboxPolicy})
 	c.commands = c2d.New(c2d.Options{Store: c.db.Commands(), Log: c.log, Policy: c.commandPolicy, Recorded: c.outbox.Recorded})
 	c.set = cloudhub.NewSet()
 	c.queries = query.New(query.Options{
-		Registry: c.registry, Live: c.live, Depth: c.commands.Depth, Metrics: obs.NewQuery(c.reg),
+		Registry: c.registry, Live: c.live, Depth: c.commands.Depth, Metrics: obs.NewQuery(c.reg), Log: c.log,
 	})
 	c.jobs = c.newJobs()
 	c.queries.SetJobs(c.jobs)
@@ -260,7 +264,11 @@ func (c *Cloud) openHubs(ctx context.Context) error {
 	if err := c.certs.cover(hosts); err != nil {
 		return err
 	}
+	damaged := c.directory.Damaged()
 	for _, h := range c.cfg.Hubs {
+		if slices.Contains(damaged, h.Name) {
+			continue // the log says so; what it holds is kept
+		}
 		if _, ok := c.directory.Get(h.Name); !ok {
 			hosts := h.Hosts
 			if len(hosts) == 0 {

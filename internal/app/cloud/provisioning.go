@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/client"
@@ -46,6 +49,9 @@ func (c *Cloud) openProvisioning(ctx context.Context, keyring secret.Sealer) (er
 	if err != nil {
 		return err
 	}
+	c.reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "causeway_dps_services_damaged", Help: "Provisioning services that are not served because what is stored of them cannot be read.",
+	}, func() float64 { return float64(len(c.provisioning.Damaged())) }))
 	// What a crash left between the deletion of a hub and that of its links.
 	if err := c.unlinkHubs(ctx); err != nil {
 		return err
@@ -53,7 +59,11 @@ func (c *Cloud) openProvisioning(ctx context.Context, keyring secret.Sealer) (er
 	if err := c.reg.Register(dps.Expiry{Service: c.provisioning}); err != nil {
 		return fmt.Errorf("register metrics: %w", err)
 	}
+	damaged := c.provisioning.Damaged()
 	for _, p := range c.cfg.Provisioning {
+		if slices.Contains(damaged, strings.ToLower(p.Name)) {
+			continue // the log says so; what it holds is kept
+		}
 		if err := c.makeProvisioning(ctx, p); err != nil {
 			return fmt.Errorf("provisioning service %s: %w", p.Name, err)
 		}
@@ -144,6 +154,9 @@ func (c *Cloud) makeProvisioning(ctx context.Context, p config.Provisioning) err
 
 // unlinkHubs removes the links to hubs of this cloud that are no more.
 func (c *Cloud) unlinkHubs(ctx context.Context) error {
+	if len(c.directory.Damaged()) > 0 {
+		return nil // nobody knows which hosts are theirs
+	}
 	n, err := c.provisioning.Unlink(ctx, func(l dps.Link) bool {
 		_, there := c.directory.ByHost(l.Host)
 		return l.ConnectionString == "" && !there
@@ -191,6 +204,9 @@ func (c *Cloud) links(names []string) (links []dps.Link, err error) {
 	var hubs []directory.Hub
 	for _, n := range names {
 		h, ok := c.directory.Get(n)
+		if !ok && slices.Contains(c.directory.Damaged(), n) {
+			continue // a link that is there stays
+		}
 		if !ok {
 			return nil, fmt.Errorf("there is no hub %q", n)
 		}

@@ -28,6 +28,10 @@ type Hub struct {
 	Partitions int             // of the event log, fixed at creation
 	Created    time.Time
 	Settings   Settings
+	// Damaged says why what is stored cannot be read, nil when it can. Of a
+	// damaged one there are the name and when it was made. Only a [Store] has
+	// such.
+	Damaged error
 
 	roots *x509.CertPool // of verified authorities, made once by the Service
 }
@@ -81,7 +85,7 @@ func (a Authority) Certificate() (*x509.Certificate, error) { return x509.ParseC
 // concurrent use and shares no memory with its callers. Drivers are held to the
 // contract in directorytest.
 type Store interface {
-	// Hubs returns all hubs in the order of their names.
+	// Hubs returns all hubs, damaged ones included, in the order of their names.
 	Hubs(ctx context.Context) ([]Hub, error)
 	// PutHub creates or replaces a hub.
 	PutHub(ctx context.Context, h Hub) error

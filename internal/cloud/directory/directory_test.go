@@ -436,3 +436,68 @@ func BenchmarkByHost(b *testing.B) {
 		}
 	}
 }
+
+// spoiled is a store of which one hub cannot be read.
+type spoiled struct {
+	directory.Store
+	name string
+}
+
+func (s spoiled) Hubs(ctx context.Context) ([]directory.Hub, error) {
+	all, err := s.Store.Hubs(ctx)
+	for i := range all {
+		if all[i].Name == s.name {
+			all[i] = directory.Hub{Name: s.name, Damaged: errors.New("unexpected end of JSON")}
+		}
+	}
+	return all, err
+}
+
+// TestDamaged: a hub that cannot be read, or of which a key does not open, is not
+// served, and not overwritten; the others are served, and it can be deleted.
+func TestDamaged(t *testing.T) {
+	store := directorytest.NewMemory()
+	s := open(t, store)
+	for _, name := range []string{"a", "b", "c"} {
+		create(t, s, name)
+	}
+	all, err := store.Hubs(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	all[2].Policies[0].Primary = "of another key"
+	if err := store.PutHub(t.Context(), all[2]); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, spoiled{store, "b"})
+	if list := s.List(); len(list) != 1 || list[0].Name != "a" {
+		t.Errorf("served: %+v", list)
+	}
+	if got := strings.Join(s.Damaged(), " "); got != "b c" {
+		t.Errorf("damaged: %s", got)
+	}
+	_, err = s.Create(t.Context(), "b", nil, directory.CreateOptions{})
+	wantCode(t, err, causeway.GenericConflict)
+	_, err = s.Update(t.Context(), "b", func(*directory.Hub) error { return nil })
+	wantCode(t, err, causeway.GenericNotFound)
+	if _, err := s.Update(t.Context(), "a", func(h *directory.Hub) error { h.Settings.MaxDeliveryCount = 3; return nil }); err != nil {
+		t.Error(err)
+	}
+	if err := s.Delete(t.Context(), "b"); err != nil {
+		t.Error(err)
+	}
+	if got := strings.Join(s.Damaged(), " "); got != "c" {
+		t.Errorf("damaged after one was deleted: %s", got)
+	}
+	create(t, s, "b")
+	if err := s.Delete(t.Context(), "a"); err != nil {
+		t.Error(err)
+	}
+	if err := s.Delete(t.Context(), "b"); err != nil {
+		t.Error(err)
+	}
+	// None opens: the key is another, which is no matter of one hub.
+	if _, err := directory.New(store, directorytest.PlainSealer{}, nil); err == nil {
+		t.Error("a service without any hub that opens")
+	}
+}

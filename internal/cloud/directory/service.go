@@ -5,8 +5,10 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -41,10 +43,12 @@ type snapshot struct {
 	hubs   []Hub // by name
 	byName map[string]Hub
 	byHost map[string]Hub
+	// damaged is why hubs that are stored are not there, by name.
+	damaged map[string]error
 }
 
-func newSnapshot(hubs []Hub) *snapshot {
-	s := &snapshot{hubs: slices.Clone(hubs), byName: map[string]Hub{}, byHost: map[string]Hub{}}
+func newSnapshot(hubs []Hub, damaged map[string]error) *snapshot {
+	s := &snapshot{hubs: slices.Clone(hubs), byName: map[string]Hub{}, byHost: map[string]Hub{}, damaged: damaged}
 	slices.SortFunc(s.hubs, func(a, b Hub) int { return cmp.Compare(a.Name, b.Name) })
 	for i := range s.hubs {
 		h := &s.hubs[i]
@@ -65,7 +69,9 @@ func (s *snapshot) without(name string) []Hub {
 }
 
 // New returns a service of the hubs in store, whose keys it opens with sealer.
-// It fails when the store cannot be read or a key does not open.
+// It fails when the store cannot be read, or when keys do not open and there is
+// no hub of which they do: the key of the sealer is another. A hub that cannot
+// be read, or of which a key does not open, is set aside; the others are served.
 func New(store Store, sealer secret.Sealer, log *slog.Logger) (*Service, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -75,14 +81,34 @@ func New(store Store, sealer secret.Sealer, log *slog.Logger) (*Service, error) 
 	if err != nil {
 		return nil, fmt.Errorf("load hubs: %w", err)
 	}
-	for i := range hubs {
-		if err := s.each(&hubs[i], sealer.Open); err != nil {
-			return nil, fmt.Errorf("open keys of hub %s: %w", hubs[i].Name, err)
+	var sound []Hub
+	var sealed error // keys that do not open
+	damaged := map[string]error{}
+	for _, h := range hubs {
+		err := h.Damaged
+		if err == nil {
+			if err = s.each(&h, sealer.Open); err != nil {
+				err = fmt.Errorf("open keys of hub %s: %w", h.Name, err)
+				sealed = errors.Join(sealed, err)
+			}
 		}
+		if err == nil {
+			sound = append(sound, h)
+			continue
+		}
+		damaged[h.Name] = err
+		log.Error("a hub is not served: what is stored of it cannot be read; restore it from a backup, or delete it", "hub", h.Name, "error", err)
 	}
-	s.current.Store(newSnapshot(hubs))
+	if sealed != nil && len(sound) == 0 {
+		return nil, sealed
+	}
+	s.current.Store(newSnapshot(sound, damaged))
 	return s, nil
 }
+
+// Damaged returns the names of hubs that are stored and cannot be read, in their
+// order. They are not served, but can be deleted.
+func (s *Service) Damaged() []string { return slices.Sorted(maps.Keys(s.current.Load().damaged)) }
 
 // SetEndpointKinds says which custom endpoints hubs may have. It must be called
 // before the service is used; without it there are none.
@@ -173,6 +199,9 @@ func (s *Service) Create(ctx context.Context, name string, hosts []string, o Cre
 	if _, ok := old.byName[name]; ok {
 		return Hub{}, causeway.Errorf(causeway.GenericConflict, op, "hub %q exists already", name)
 	}
+	if old.damaged[name] != nil {
+		return Hub{}, causeway.Errorf(causeway.GenericConflict, op, "hub %q exists, but what is stored of it cannot be read: restore it from a backup, or delete it first", name)
+	}
 	if len(old.hubs) >= MaxHubs {
 		return Hub{}, causeway.Errorf(causeway.GenericConflict, op, "there are %d hubs, the most there may be: delete one first", len(old.hubs))
 	}
@@ -219,7 +248,7 @@ func (s *Service) put(ctx context.Context, op string, old *snapshot, h Hub) (Hub
 		return Hub{}, fmt.Errorf("store hub %s: %w", h.Name, err)
 	}
 	h.roots = nil
-	next := newSnapshot(append(old.without(h.Name), h))
+	next := newSnapshot(append(old.without(h.Name), h), old.damaged)
 	s.current.Store(next)
 	h = next.byName[h.Name]
 	s.tell(h, false)
@@ -272,14 +301,20 @@ func (s *Service) Delete(ctx context.Context, name string) error {
 	defer s.mu.Unlock()
 	old := s.current.Load()
 	h, ok := old.byName[name]
+	damaged := maps.Clone(old.damaged)
+	if delete(damaged, name); len(damaged) < len(old.damaged) {
+		h, ok = Hub{Name: name}, true
+	}
 	if !ok {
 		return unknown(op, name)
 	}
-	s.current.Store(newSnapshot(old.without(name)))
+	s.current.Store(newSnapshot(old.without(name), damaged))
 	s.tell(h, true)
 	if err := s.store.DeleteHub(context.WithoutCancel(ctx), name); err != nil {
 		s.current.Store(old)
-		s.tell(h, false)
+		if old.damaged[name] == nil {
+			s.tell(h, false)
+		}
 		return fmt.Errorf("delete hub %s: %w", name, err)
 	}
 	s.log.Info("hub deleted", "hub", name)

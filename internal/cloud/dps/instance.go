@@ -72,6 +72,9 @@ type Instance struct {
 	Throttle    Throttle
 	Geo         Geo
 	Created     time.Time
+	// Damaged says why what is stored cannot be read, nil when it can. Of a
+	// damaged one there is the name. Only a [Store] has such.
+	Damaged error
 }
 
 // Link is a hub that devices may be assigned to.

@@ -33,9 +33,10 @@ const (
 	MaxMillis          = 100_000
 	MaxDecisions       = 200_000 // on record, of one service
 	DecisionAge        = 90 * 24 * time.Hour
-	MaxDecisionText    = 400 // bytes of a message on record
-	refusalsOnRecord   = 120 // a minute
-	maxRefusals        = 256 // that wait to be put on record
+	MaxDecisionText    = 400  // bytes of a message on record
+	refusalsOnRecord   = 120  // a minute
+	maxRefusals        = 256  // that wait to be put on record
+	maxComplaints      = 1000 // about what is stored and makes no sense
 	pruneEvery         = time.Minute
 	unhealthyAfter     = 3                // failures in a row of a linked hub
 	firstHubPause      = 10 * time.Second // until an unhealthy hub is tried again, then twice as long each time

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -45,6 +46,8 @@ type Service struct {
 
 	current atomic.Pointer[snapshot]
 	mu      sync.Mutex // held by changes of services and of groups
+	// What the log was told of that is stored and makes no sense; guarded by mu.
+	complained map[string]bool
 	// Held by changes of what is revoked; taken before mu.
 	revoking    sync.Mutex
 	revocations revocations
@@ -69,6 +72,8 @@ type snapshot struct {
 	byName    map[string]*tenant
 	byScope   map[string]*tenant
 	byHost    map[string]*tenant
+	// damaged is why services that are stored are not there, by name.
+	damaged map[string]error
 }
 
 // tenant is one service with its groups.
@@ -87,7 +92,9 @@ type group struct {
 }
 
 // New returns a service on what o.Store has. It fails when the store cannot be
-// read or a key does not open.
+// read, or when keys do not open and there is no service of which they do: the
+// key of the sealer is another. A service that cannot be read, or of which a key
+// does not open, is set aside; the others are served.
 func New(ctx context.Context, o Options) (*Service, error) {
 	if o.Store == nil || o.Sealer == nil || o.Targets == nil {
 		panic("dps.New: Store, Sealer and Targets are required")
@@ -119,21 +126,17 @@ func (s *Service) reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n := &snapshot{byName: map[string]*tenant{}, byScope: map[string]*tenant{}, byHost: map[string]*tenant{}}
+	n := &snapshot{byName: map[string]*tenant{}, byScope: map[string]*tenant{}, byHost: map[string]*tenant{}, damaged: map[string]error{}}
+	var sealed error // keys that do not open
 	for k := range list {
-		if err := s.openInstance(&list[k]); err != nil {
-			return fmt.Errorf("service %s: %w", list[k].Name, err)
-		}
-		t := &tenant{Instance: list[k]}
-		if t.limits, err = t.Throttle.Resolve(); err != nil {
-			return fmt.Errorf("service %s: %w", t.Name, err)
-		}
-		for j := range t.Issuers {
-			ca, _, err := t.Issuers[j].open()
-			if err != nil {
-				return fmt.Errorf("issuer of service %s: %w", t.Name, err)
+		t, err := s.open(&list[k])
+		if err != nil {
+			n.damaged[list[k].Name] = err
+			if list[k].Damaged == nil {
+				sealed = errors.Join(sealed, err)
 			}
-			t.ca, t.anchors = ca, append(t.anchors, ca.Certificate())
+			s.complain("a provisioning service is not served: what is stored of it cannot be read; restore it from a backup, or delete it", list[k].Name, "", err)
+			continue
 		}
 		groups, err := s.store.Enrollments(ctx, t.Name, true, "", MaxGroups)
 		if err != nil {
@@ -141,7 +144,8 @@ func (s *Service) reload(ctx context.Context) error {
 		}
 		for _, e := range groups {
 			if err := s.openEnrollment(t.Name, &e); err != nil {
-				return err
+				s.complain("a group takes no devices: its keys do not open; give it others, or delete it", t.Name, e.ID, err)
+				continue
 			}
 			t.groups = append(t.groups, group{Enrollment: e, signing: t.signing(&e)})
 		}
@@ -151,9 +155,54 @@ func (s *Service) reload(ctx context.Context) error {
 			n.byHost[h] = t
 		}
 	}
+	if sealed != nil && len(n.instances) == 0 && s.current.Load() == nil {
+		return sealed // the key of the sealer is another
+	}
 	s.current.Store(n)
 	return nil
 }
+
+// open makes a service ready.
+func (s *Service) open(i *Instance) (*tenant, error) {
+	if i.Damaged != nil {
+		return nil, i.Damaged
+	}
+	if err := s.openInstance(i); err != nil {
+		return nil, fmt.Errorf("service %s: %w", i.Name, err)
+	}
+	t := &tenant{Instance: *i}
+	var err error
+	if t.limits, err = t.Throttle.Resolve(); err != nil {
+		s.complain("the throttle of a provisioning service makes no sense: it has none until it is mended", t.Name, "", err)
+		t.limits = [NumLimits]int{}
+	}
+	for j := range t.Issuers {
+		ca, _, err := t.Issuers[j].open()
+		if err != nil {
+			return nil, fmt.Errorf("issuer of service %s: %w", t.Name, err)
+		}
+		t.ca, t.anchors = ca, append(t.anchors, ca.Certificate())
+	}
+	return t, nil
+}
+
+// complain tells of what is stored and makes no sense, once. The mutex is held,
+// or nobody knows s yet.
+func (s *Service) complain(what, service, group string, err error) {
+	id := what + "\x00" + service + "\x00" + group
+	if s.complained == nil {
+		s.complained = map[string]bool{}
+	}
+	if s.complained[id] || len(s.complained) >= maxComplaints {
+		return
+	}
+	s.complained[id] = true
+	s.log.Error(what, "service", service, "group", group, "error", err)
+}
+
+// Damaged returns the names of services that are stored and cannot be read, in
+// their order. They are not served, but can be deleted.
+func (s *Service) Damaged() []string { return slices.Sorted(maps.Keys(s.current.Load().damaged)) }
 
 // signing returns the certificates that an enrollment accepts as issuers or, of a
 // single device, as its own.
@@ -225,6 +274,9 @@ func (s *Service) Create(ctx context.Context, name string, hosts []string) (Inst
 	if now.byName[name] != nil {
 		return Instance{}, causeway.Errorf(CodeConflict, "dps.Create", "there is a provisioning service %q already", name)
 	}
+	if now.damaged[name] != nil {
+		return Instance{}, causeway.Errorf(CodeConflict, "dps.Create", "there is a provisioning service %q, but what is stored of it cannot be read: restore it from a backup, or delete it first", name)
+	}
 	if len(now.instances) >= MaxServices {
 		return Instance{}, causeway.Errorf(CodeTooMany, "dps.Create", "there are %d provisioning services, the most there may be: delete one first", len(now.instances))
 	}
@@ -269,7 +321,7 @@ func (s *Service) Delete(ctx context.Context, name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	ctx = context.WithoutCancel(ctx) // see put
-	if s.current.Load().byName[name] == nil {
+	if now := s.current.Load(); now.byName[name] == nil && now.damaged[name] == nil {
 		return noService(name)
 	}
 	if err := s.store.DeleteInstance(ctx, name); err != nil {

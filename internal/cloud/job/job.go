@@ -47,6 +47,10 @@ type Job struct {
 	// What changes.
 	State
 	Statistics Statistics // kept by the Store
+
+	// Damaged says why what is stored of it cannot be read, nil when it can. A
+	// damaged one has everything but what it does.
+	Damaged error
 }
 
 // State is the part of a job that changes as it goes on.

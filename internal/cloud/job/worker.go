@@ -7,6 +7,7 @@ import (
 	"log/slog"
 
 	"github.com/causeway-iot/causeway"
+	"github.com/causeway-iot/causeway/internal/obs"
 )
 
 // worker does one job.
@@ -30,6 +31,14 @@ func (w *worker) run(ctx context.Context) error {
 	})
 	if err != nil {
 		return err
+	}
+	if w.job.Damaged != nil && !w.job.Status.Ended() {
+		w.log.Error("a job fails: what is stored of it cannot be read", obs.KeyError, w.job.Damaged)
+		to := w.job.State
+		to.Status, to.Finished, to.Reason = Failed, now(), "what is stored of the job cannot be read; see the server's log, and make another one"
+		if err := w.advance(ctx, to); err != nil {
+			return err
+		}
 	}
 	if w.job.Status == Queued || w.job.Status == Scheduled {
 		to := w.job.State

@@ -4,11 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/cloud/twinview"
 	"github.com/causeway-iot/causeway/internal/lang/hubquery"
+	"github.com/causeway-iot/causeway/internal/obs"
 )
 
 // pager is where a page begins and how long it may be.
@@ -60,7 +62,8 @@ func (s *Service) rowPage(ctx context.Context, plan *hubquery.Plan, p *pager) (P
 		}
 		item, err := itemOf(plan, r)
 		if err != nil {
-			return err
+			s.tellDamaged(r.rec.ID, err)
+			return nil // one bad twin is not to keep the others from being seen
 		}
 		page.Items = append(page.Items, item)
 		bytes += len(item)
@@ -94,6 +97,30 @@ func itemOf(plan *hubquery.Plan, r *Row) (json.RawMessage, error) {
 		return twinview.JSON(r.rec, *r.now())
 	}
 	return plan.AppendRow(nil, r), nil
+}
+
+// damaged are the identities whose twins were told of as damaged.
+type damaged struct {
+	mu   sync.Mutex
+	told map[causeway.Identity]bool
+}
+
+// maxDamaged bounds how many twins are told of.
+const maxDamaged = 1000
+
+// tellDamaged tells, once, of a twin that is left out of what queries show.
+func (s *Service) tellDamaged(id causeway.Identity, err error) {
+	d := &s.damaged
+	d.mu.Lock()
+	known := d.told[id] || len(d.told) >= maxDamaged
+	if d.told == nil {
+		d.told = map[causeway.Identity]bool{}
+	}
+	d.told[id] = d.told[id] || !known
+	d.mu.Unlock()
+	if !known {
+		s.log.Error("a twin is left out of what queries show: what is stored of it is not JSON; restore it from a backup, or delete the identity and make it again", "identity", id, obs.KeyError, err)
+	}
 }
 
 // jobPage returns a page of rows of jobs.

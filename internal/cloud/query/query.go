@@ -16,6 +16,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -82,7 +83,8 @@ type Options struct {
 	Registry Registry
 	Live     func(hub string) (Live, bool) // nil: nobody is connected
 	Depth    func(ctx context.Context, id causeway.Identity) (int, error)
-	Metrics  *obs.Query // nil for none
+	Metrics  *obs.Query   // nil for none
+	Log      *slog.Logger // nil discards
 }
 
 // Service answers queries. It is safe for concurrent use.
@@ -91,7 +93,9 @@ type Service struct {
 	liveOf   func(hub string) (Live, bool)
 	depth    func(ctx context.Context, id causeway.Identity) (int, error)
 	metrics  *obs.Query
+	log      *slog.Logger
 	jobs     JobRows
+	damaged  damaged
 }
 
 // New returns a service.
@@ -102,7 +106,10 @@ func New(o Options) *Service {
 	if o.Metrics == nil {
 		o.Metrics = obs.NewQuery(nil)
 	}
-	return &Service{registry: o.Registry, liveOf: o.Live, depth: o.Depth, metrics: o.Metrics}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Service{registry: o.Registry, liveOf: o.Live, depth: o.Depth, metrics: o.Metrics, log: o.Log}
 }
 
 // SetJobs says where the rows of jobs are. Without it there are none. It must be

@@ -14,6 +14,8 @@ type Type string
 const (
 	Export Type = "export"
 	Import Type = "import"
+
+	Unknown Type = "unknown" // of a damaged one
 )
 
 // Status is where a job is.
@@ -47,6 +49,11 @@ type Job struct {
 	StorageAuth           string // as the caller gave it; keyBased is all there is
 
 	State
+
+	// Damaged says why what is stored of it cannot be read, nil when it can. Of
+	// a damaged one there are the hub, the id, the times and the status, and its
+	// type is Unknown.
+	Damaged error
 }
 
 // State is the part of a job that changes as it goes on.

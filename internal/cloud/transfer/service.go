@@ -131,7 +131,16 @@ func (s *Service) Get(ctx context.Context, hub, id string) (Job, error) {
 	if err != nil {
 		return Job{}, fmt.Errorf("read job %s of hub %s: %w", id, hub, err)
 	}
-	return s.each(j, s.sealer.Open)
+	return s.open(j), nil
+}
+
+// open returns j with its addresses; one whose addresses do not open is damaged.
+func (s *Service) open(j Job) Job {
+	opened, err := s.each(j, s.sealer.Open)
+	if err != nil {
+		opened.Input, opened.Output, opened.Damaged = "", "", err
+	}
+	return opened
 }
 
 // List returns the newest jobs of a hub, at most MaxListed.
@@ -141,9 +150,7 @@ func (s *Service) List(ctx context.Context, hub string) ([]Job, error) {
 		return nil, fmt.Errorf("list imports and exports of hub %s: %w", hub, err)
 	}
 	for i := range jobs {
-		if jobs[i], err = s.each(jobs[i], s.sealer.Open); err != nil {
-			return nil, err
-		}
+		jobs[i] = s.open(jobs[i])
 	}
 	return jobs, nil
 }
@@ -232,9 +239,7 @@ func (s *Service) begin(ctx context.Context, work *sync.WaitGroup) error {
 	}
 	for _, j := range jobs {
 		k := key{j.Hub, j.ID}
-		if j, err = s.each(j, s.sealer.Open); err != nil {
-			return err
-		}
+		j = s.open(j)
 		s.mu.Lock()
 		if s.running[k] != nil {
 			s.mu.Unlock()

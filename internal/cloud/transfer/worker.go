@@ -26,6 +26,12 @@ var errGone = errors.New("the job has ended meanwhile")
 func (w *worker) run(ctx context.Context) {
 	resumed := w.job.Status == Running
 	err := w.start(ctx)
+	if err == nil && w.job.Damaged != nil {
+		err = &causeway.Error{
+			Code: causeway.ServerError, Op: "transfer.run", Err: w.job.Damaged,
+			Msg: "what is stored of the job cannot be read; see the server's log, and begin it anew",
+		}
+	}
 	if err == nil {
 		if w.job.Type == Export {
 			err = w.export(ctx)

@@ -2,7 +2,6 @@ package routing
 
 import (
 	"encoding/json"
-	"fmt"
 	"strings"
 
 	"github.com/causeway-iot/causeway"
@@ -24,7 +23,7 @@ type resolved struct {
 }
 
 // addEnrichments compiles the enrichments.
-func (r *Router) addEnrichments(list []Enrichment) error {
+func (r *Router) addEnrichments(list []Enrichment) {
 	paths := 0
 	for _, e := range list {
 		c := enrichment{key: e.Key, value: e.Value}
@@ -37,7 +36,8 @@ func (r *Router) addEnrichments(list []Enrichment) error {
 		}
 		to, err := r.targets(e.EndpointNames)
 		if err != nil {
-			return fmt.Errorf("enrichment %s: %w", e.Key, err)
+			r.broken = append(r.broken, Broken{Enrichment: e.Key, Err: err})
+			continue
 		}
 		if r.enrich == nil {
 			r.enrich = make([][]enrichment, len(r.endpoints))
@@ -48,7 +48,6 @@ func (r *Router) addEnrichments(list []Enrichment) error {
 			r.enrich[i] = append(r.enrich[i], c)
 		}
 	}
-	return nil
 }
 
 func cutPrefixFold(s, prefix string) (rest string, ok bool) {

@@ -43,16 +43,18 @@ func (t Targets) Next() (i int, rest Targets) {
 	return bits.TrailingZeros32(uint32(t)), t & (t - 1)
 }
 
-// Broken is a route that takes nothing because it makes no sense, and why.
+// Broken is a route that takes nothing, or an enrichment that adds nothing,
+// because it makes no sense, and why.
 type Broken struct {
-	Route string
-	Err   error
+	Route      string // "" for an enrichment
+	Enrichment string // its key; "" for a route
+	Err        error
 }
 
 // Compile makes the router of a hub. The settings were valid when they were set
-// ([Settings.Validate]), maybe by another version of the program: a route that
-// no longer makes sense takes nothing, and leaves the others alone.
-func Compile(hub string, s *Settings) (*Router, error) {
+// ([Settings.Validate]), maybe by another version of the program: what no longer
+// makes sense does nothing, and leaves the rest alone.
+func Compile(hub string, s *Settings) *Router {
 	if s == nil {
 		s = &Settings{}
 	}
@@ -68,7 +70,7 @@ func Compile(hub string, s *Settings) (*Router, error) {
 		}
 		from, rule, ok, err := r.rule(route)
 		if err != nil {
-			r.broken = append(r.broken, Broken{route.Name, err})
+			r.broken = append(r.broken, Broken{Route: route.Name, Err: err})
 			continue
 		}
 		if ok {
@@ -85,13 +87,11 @@ func Compile(hub string, s *Settings) (*Router, error) {
 		f.EndpointNames = []string{Events}
 		var err error
 		if _, r.fallback, _, err = r.rule(f); err != nil {
-			r.broken = append(r.broken, Broken{FallbackName, err})
+			r.broken = append(r.broken, Broken{Route: FallbackName, Err: err})
 		}
 	}
-	if err := r.addEnrichments(s.Enrichments); err != nil {
-		return nil, err
-	}
-	return r, nil
+	r.addEnrichments(s.Enrichments)
+	return r
 }
 
 // rule compiles a route; ok is false for one that never takes anything.
@@ -131,8 +131,8 @@ func (r Route) Problem() error {
 	return err
 }
 
-// Broken returns the enabled routes that take nothing because they make no
-// sense.
+// Broken returns the enabled routes and the enrichments that do nothing because
+// they make no sense.
 func (r *Router) Broken() []Broken { return r.broken }
 
 func compile(set *routecond.Set, r Route) (*routecond.Condition, error) {

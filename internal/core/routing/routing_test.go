@@ -167,11 +167,7 @@ func compile(t *testing.T, s routing.Settings) *routing.Router {
 	if err := s.Validate(kinds, nil); err != nil {
 		t.Fatal(err)
 	}
-	r, err := routing.Compile("plant", &s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return r
+	return routing.Compile("plant", &s)
 }
 
 // to returns where a message goes.
@@ -416,10 +412,7 @@ func BenchmarkMatch(b *testing.B) {
 			for i := range 100 {
 				s.Routes = append(s.Routes, route(fmt.Sprint(i), routing.DeviceMessages, fmt.Sprintf(condition, 1000+i), "a"))
 			}
-			r, err := routing.Compile("plant", &s)
-			if err != nil {
-				b.Fatal(err)
-			}
+			r := routing.Compile("plant", &s)
 			m := json1(`{"temperature":21.5,"humidity":60,"device":"sensor-1","position":{"lat":52.1,"lon":4.3},"tags":["a","b"],"seq":123456,"pad":"`+strings.Repeat("x", 100)+`"}`, "level", "normal", "seq", "12345")
 			b.ReportAllocs()
 			for b.Loop() {
@@ -428,5 +421,39 @@ func BenchmarkMatch(b *testing.B) {
 				w.End()
 			}
 		})
+	}
+}
+
+// TestBroken: what a former version of the program took, or a disk spoiled, does
+// nothing and is named; the rest works.
+func TestBroken(t *testing.T) {
+	r := routing.Compile("plant", &routing.Settings{
+		Endpoints: []routing.EndpointSettings{{Name: "a", Kind: "storage"}},
+		Routes: []routing.Route{
+			route("bygone", routing.DeviceMessages, "bygone(x)", "a"), route("nowhere", routing.DeviceMessages, "true", "gone"), route("sound", routing.DeviceMessages, "true", "a"),
+		},
+		FallbackRoute: &routing.Route{Condition: "ALL OF IT", IsEnabled: true},
+		Enrichments: []routing.Enrichment{
+			{Key: "lost", Value: "x", EndpointNames: []string{"a", "gone"}}, {Key: "site", Value: "west", EndpointNames: []string{"a"}},
+		},
+	})
+	var broken []string
+	for _, b := range r.Broken() {
+		broken = append(broken, b.Route+b.Enrichment)
+		if b.Err == nil {
+			t.Errorf("nobody says why %+v is broken", b)
+		}
+	}
+	if got, want := strings.Join(broken, " "), "bygone nowhere $fallback lost"; got != want {
+		t.Errorf("broken are %s, want %s", got, want)
+	}
+	m := json1(`{}`)
+	if got := to(r, m); got != "a" {
+		t.Errorf("goes to %q", got)
+	}
+	w := r.Begin(from{&twin{}})
+	defer w.End()
+	if got := w.Enrich(m, 1).Properties; len(got) != 1 || got[0].Key != "site" {
+		t.Errorf("enriched with %+v", got)
 	}
 }

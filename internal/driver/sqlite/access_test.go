@@ -198,7 +198,7 @@ func TestUpgrade(t *testing.T) {
 	if err := create(path); err != nil {
 		t.Fatal(err)
 	}
-	c, err := dial(t.Context(), path, "journal_mode=WAL")
+	c, err := dial(t.Context(), path, nil, "journal_mode=WAL")
 	if err != nil {
 		t.Fatal(err)
 	}

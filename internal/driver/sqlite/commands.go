@@ -78,7 +78,8 @@ func (s commandStore) Item(ctx context.Context, id causeway.Identity, seq int64)
 		err = c.query("SELECT expires, deliveries, message FROM commands"+ofQueue+" AND position = ?", func(r row) error {
 			m, err := envelope.Decode(r.blob(2))
 			if err != nil {
-				return fmt.Errorf("message %d of %s: %w", seq, id, err)
+				c.damage.tell(fmt.Errorf("message %d to %s: %w", seq, id, err))
+				return nil
 			}
 			m.Sequence = seq
 			m.From.Hub = ""

@@ -15,8 +15,9 @@ import (
 // goroutine at a time. It speaks to the driver directly: database/sql's pool,
 // locks and conversions cost more than the statements of the hot paths.
 type conn struct {
-	raw   driver.Conn
-	stmts map[string]*statement // by SQL text; the texts are constants, so it is bounded
+	raw    driver.Conn
+	stmts  map[string]*statement // by SQL text; the texts are constants, so it is bounded
+	damage *damage
 }
 
 // statement is a prepared statement and the space for its arguments.
@@ -51,7 +52,7 @@ func (r row) blob(i int) []byte {
 
 // dial opens a connection to the database file at path (absolute) and runs
 // pragmas on it.
-func dial(ctx context.Context, path string, pragmas ...string) (*conn, error) {
+func dial(ctx context.Context, path string, d *damage, pragmas ...string) (*conn, error) {
 	u := url.URL{Scheme: "file", Path: path}
 	connector, err := moderncsqlite.NewConnector(u.String())
 	if err != nil {
@@ -61,7 +62,7 @@ func dial(ctx context.Context, path string, pragmas ...string) (*conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open database %s: %w", path, err)
 	}
-	c := &conn{raw: raw, stmts: map[string]*statement{}}
+	c := &conn{raw: raw, stmts: map[string]*statement{}, damage: d}
 	for _, p := range pragmas {
 		if err := c.script("PRAGMA " + p); err != nil {
 			return nil, errors.Join(fmt.Errorf("open database %s: set %s: %w", path, p, err), c.close())

@@ -35,6 +35,7 @@ type Options struct {
 // DB is an open state database. Its stores are safe for concurrent use.
 type DB struct {
 	path          string
+	damage        *damage
 	maxIdentities int
 	readers       readers
 	queries       chan struct{} // full while as many queries run as may
@@ -67,7 +68,8 @@ func Open(ctx context.Context, path string, o Options) (*DB, error) {
 	if err := create(path); err != nil {
 		return nil, err
 	}
-	c, err := dial(ctx, path,
+	d := &damage{log: o.Log, told: map[string]bool{}}
+	c, err := dial(ctx, path, d,
 		fmt.Sprintf("busy_timeout=%d", busyTimeout.Milliseconds()),
 		"journal_mode=WAL",
 		"synchronous=FULL",
@@ -85,8 +87,9 @@ func Open(ctx context.Context, path string, o Options) (*DB, error) {
 	}
 	db := &DB{
 		path:          path,
+		damage:        d,
 		maxIdentities: o.MaxIdentities,
-		readers:       newReaders(path, min(o.Readers, maxReaders)),
+		readers:       newReaders(path, d, min(o.Readers, maxReaders)),
 		queries:       make(chan struct{}, max(min(o.Readers, maxReaders)-1, 1)),
 		scans:         make(chan struct{}, max(min(o.Readers, maxReaders)-2, 1)),
 		writer: writer{

@@ -92,7 +92,8 @@ func (s deploymentStore) Trace(ctx context.Context, id causeway.Identity) (deplo
 			for i, paths := range map[int]*[]string{0: &t.Edge, 1: &t.Own} {
 				if text := r.text(i); text != noPaths {
 					if err := json.Unmarshal([]byte(text), paths); err != nil {
-						return fmt.Errorf("paths of %s: %w", id, err)
+						c.damage.tell(fmt.Errorf("what configurations set on %s: %w", id, err))
+						*paths = nil
 					}
 				}
 			}
@@ -153,7 +154,7 @@ func (s deploymentStore) Begin(ctx context.Context) (deploy.Ending, error) {
 			e.Clean = r.bool(0)
 			var waiting [][2]string
 			if err := json.Unmarshal([]byte(r.text(1)), &waiting); err != nil {
-				s.db.writer.log.Warn("which devices wait for configurations cannot be read: all are looked at", "error", err)
+				c.damage.tell(fmt.Errorf("which devices wait for configurations, so all are looked at: %w", err))
 				e, waiting = deploy.Ending{}, nil
 			}
 			for _, w := range waiting {

@@ -50,7 +50,7 @@ func (s directoryStore) Hubs(ctx context.Context) ([]directory.Hub, error) {
 		err = c.query("SELECT name, created, partitions, document FROM hubs ORDER BY name", func(r row) error {
 			h, err := scanHub(r)
 			if err != nil {
-				return fmt.Errorf("hub %s: %w", r.text(0), err)
+				h = directory.Hub{Name: r.text(0), Created: instant(r.int(1)), Damaged: err}
 			}
 			hubs = append(hubs, h)
 			return nil

@@ -22,8 +22,11 @@ func (s dpsStore) Instances(ctx context.Context) ([]dps.Instance, error) {
 	return read(ctx, s.db, "Instances", func(c *conn) (list []dps.Instance, err error) {
 		err = c.query("SELECT name, CAST(document AS BLOB) FROM dps_services ORDER BY name", func(r row) error {
 			i, err := readInstance(r.text(0), r.blob(1))
+			if err != nil {
+				i = dps.Instance{Name: r.text(0), Damaged: err}
+			}
 			list = append(list, i)
-			return err
+			return nil
 		})
 		return list, err
 	})
@@ -84,9 +87,14 @@ func (s dpsStore) PutEnrollment(ctx context.Context, service string, e dps.Enrol
 		old := ""
 		key := []any{service, flag(e.Group), strings.ToLower(e.ID)}
 		if err := c.query("SELECT etag, CAST(document AS BLOB) FROM dps_enrollments WHERE service = ? AND grouped = ? AND id = ?", func(r row) error {
-			was, err := readEnrollment(e.Group, r.text(0), r.blob(1))
-			old, e.ID = was.ETag, was.ID
-			return err
+			old = r.text(0)
+			was, err := readEnrollment(e.Group, old, r.blob(1))
+			if err != nil {
+				c.damage.tell(fmt.Errorf("enrollment %s of %s, which is replaced: %w", e.ID, service, err))
+				return nil
+			}
+			e.ID = was.ID
+			return nil
 		}, key...); err != nil {
 			return err
 		}
@@ -144,13 +152,14 @@ func remove(c *conn, table, where, what, id, match string, none error, key ...an
 
 // Enrollments implements [dps.Store].
 func (s dpsStore) Enrollments(ctx context.Context, service string, group bool, after string, limit int) ([]dps.Enrollment, error) {
-	return read(ctx, s.db, "Enrollments", func(c *conn) (list []dps.Enrollment, err error) {
-		err = c.query("SELECT etag, CAST(document AS BLOB) FROM dps_enrollments WHERE service = ? AND grouped = ? AND id > ? ORDER BY id LIMIT ?", func(r row) error {
+	return read(ctx, s.db, "Enrollments", func(c *conn) ([]dps.Enrollment, error) {
+		return some(c, limit, "SELECT etag, CAST(document AS BLOB), id FROM dps_enrollments WHERE service = ? AND grouped = ? AND id > ? ORDER BY id", func(r row) (dps.Enrollment, error) {
 			e, err := readEnrollment(group, r.text(0), r.blob(1))
-			list = append(list, e)
-			return err
-		}, service, flag(group), after, int64(limit))
-		return list, err
+			if err != nil {
+				err = fmt.Errorf("enrollment %s of %s: %w", r.text(2), service, err)
+			}
+			return e, err
+		}, service, flag(group), after)
 	})
 }
 
@@ -164,15 +173,17 @@ func (s dpsStore) CountEnrollments(ctx context.Context, service string, group bo
 
 // Registration implements [dps.Store].
 func (s dpsStore) Registration(ctx context.Context, service, id string) (dps.Registration, error) {
-	return read(ctx, s.db, "Registration", func(c *conn) (dps.Registration, error) {
-		list, err := registrations(c, "service = ? AND id = ?", service, strings.ToLower(id))
-		if err != nil {
-			return dps.Registration{}, err
+	return read(ctx, s.db, "Registration", func(c *conn) (reg dps.Registration, err error) {
+		found := false
+		err = c.query("SELECT etag, CAST(document AS BLOB) FROM dps_registrations WHERE service = ? AND id = ?", func(r row) (err error) {
+			found = true
+			reg, err = readRegistration(r.text(0), r.blob(1))
+			return err
+		}, service, strings.ToLower(id))
+		if err == nil && !found {
+			err = noRegistration(id)
 		}
-		if len(list) == 0 {
-			return dps.Registration{}, noRegistration(id)
-		}
-		return list[0], nil
+		return reg, err
 	})
 }
 
@@ -180,13 +191,14 @@ func noRegistration(id string) error {
 	return causeway.Errorf(dps.CodeNotFound, "sqlite", "the registration %q does not exist", id)
 }
 
-func registrations(c *conn, where string, args ...any) (list []dps.Registration, err error) {
-	err = c.query("SELECT etag, CAST(document AS BLOB) FROM dps_registrations WHERE "+where, func(r row) error {
+func registrations(c *conn, limit int, where string, args ...any) ([]dps.Registration, error) {
+	return some(c, limit, "SELECT etag, CAST(document AS BLOB), service, id FROM dps_registrations WHERE "+where, func(r row) (dps.Registration, error) {
 		reg, err := readRegistration(r.text(0), r.blob(1))
-		list = append(list, reg)
-		return err
+		if err != nil {
+			err = fmt.Errorf("registration %s of %s: %w", r.text(3), r.text(2), err)
+		}
+		return reg, err
 	}, args...)
-	return list, err
 }
 
 // PutRegistration implements [dps.Store].
@@ -197,8 +209,11 @@ func (s dpsStore) PutRegistration(ctx context.Context, service string, r dps.Reg
 	}
 	return exec(ctx, s.db, "PutRegistration", size+len(r.Payload)+len(r.Twin.Tags)+len(r.Twin.Desired), func(c *conn) error {
 		id, etag := strings.ToLower(r.ID), ""
-		err := c.query("SELECT etag, document ->> '$.id' FROM dps_registrations WHERE service = ? AND id = ?", func(row row) error {
-			etag, r.ID = row.text(0), row.text(1)
+		err := c.query("SELECT etag, CASE WHEN json_valid(document) THEN document ->> '$.id' END FROM dps_registrations WHERE service = ? AND id = ?", func(row row) error {
+			etag = row.text(0)
+			if was := row.text(1); was != "" { // as it was written first
+				r.ID = was
+			}
 			return nil
 		}, service, id)
 		if err != nil {
@@ -231,13 +246,13 @@ func (s dpsStore) DeleteRegistration(ctx context.Context, service, id, match str
 // Registrations implements [dps.Store].
 func (s dpsStore) Registrations(ctx context.Context, service, group, after string, limit int) ([]dps.Registration, error) {
 	return read(ctx, s.db, "Registrations", func(c *conn) ([]dps.Registration, error) {
-		return registrations(c, "service = ? AND groupid = ? AND groupid <> '' AND id > ? ORDER BY id LIMIT ?", service, strings.ToLower(group), after, int64(limit))
+		return registrations(c, limit, "service = ? AND groupid = ? AND groupid <> '' AND id > ? ORDER BY id", service, strings.ToLower(group), after)
 	})
 }
 
 // Pending implements [dps.Store].
 func (s dpsStore) Pending(ctx context.Context, service, after string, limit int) ([]dps.Registration, error) {
 	return read(ctx, s.db, "Pending", func(c *conn) ([]dps.Registration, error) {
-		return registrations(c, "service = ? AND assigning AND id > ? ORDER BY id LIMIT ?", service, after, int64(limit))
+		return registrations(c, limit, "service = ? AND assigning AND id > ? ORDER BY id", service, after)
 	})
 }

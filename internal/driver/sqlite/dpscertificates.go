@@ -39,7 +39,9 @@ func (s dpsStore) Revocations(ctx context.Context, service, after string, limit 
 		err = c.query("SELECT id, listed, CAST(document AS BLOB) FROM dps_revocations WHERE service = ? AND id > ? ORDER BY id LIMIT ?", func(r row) error {
 			var d dpsRevocationDocument
 			if err := json.Unmarshal(r.blob(2), &d); err != nil {
-				return fmt.Errorf("document of a revocation: %w", err)
+				// What is revoked stays so: that its id says.
+				c.damage.tell(fmt.Errorf("revocation %s of %s: %w", r.text(0), service, err))
+				d = dpsRevocationDocument{}
 			}
 			list = append(list, dps.Revocation{
 				ID: r.text(0), Authority: d.Authority, Issuer: d.Issuer, Serial: d.Serial, Thumbprint: d.Thumbprint, Reason: d.Reason,
@@ -109,7 +111,7 @@ func (s dpsStore) PutIssued(ctx context.Context, service string, i dps.Issued) e
 // Issued implements [dps.CertificateStore].
 func (s dpsStore) Issued(ctx context.Context, service, serial string) (dps.Issued, error) {
 	return read(ctx, s.db, "Issued", func(c *conn) (dps.Issued, error) {
-		list, err := issued(c, "service = ? AND serial = ?", service, serial)
+		list, err := issued(c, 1, "service = ? AND serial = ?", service, serial)
 		if err == nil && len(list) == 0 {
 			err = causeway.Errorf(dps.CodeNotFound, "sqlite", "there is no issued certificate %q", serial)
 		}
@@ -120,35 +122,33 @@ func (s dpsStore) Issued(ctx context.Context, service, serial string) (dps.Issue
 	})
 }
 
-func issued(c *conn, where string, args ...any) (list []dps.Issued, err error) {
-	err = c.query("SELECT serial, CAST(document AS BLOB) FROM dps_issued WHERE "+where, func(r row) error {
+func issued(c *conn, limit int, where string, args ...any) ([]dps.Issued, error) {
+	return some(c, limit, "SELECT serial, CAST(document AS BLOB) FROM dps_issued WHERE "+where, func(r row) (dps.Issued, error) {
 		var d dpsIssuedDocument
 		if err := json.Unmarshal(r.blob(1), &d); err != nil {
-			return fmt.Errorf("document of an issued certificate: %w", err)
+			return dps.Issued{}, fmt.Errorf("issued certificate %s: %w", r.text(0), err)
 		}
-		list = append(list, dps.Issued{
+		return dps.Issued{
 			Serial: r.text(0), Issuer: d.Issuer, Thumbprint: d.Thumbprint, Registration: d.Registration, Group: d.Group, Policy: d.Policy,
 			Created: d.Created, NotAfter: d.NotAfter,
-		})
-		return nil
+		}, nil
 	}, args...)
-	return list, err
 }
 
 // IssuedTo implements [dps.CertificateStore].
 func (s dpsStore) IssuedTo(ctx context.Context, service, registration, after string, limit int) ([]dps.Issued, error) {
 	return read(ctx, s.db, "IssuedTo", func(c *conn) ([]dps.Issued, error) {
 		if registration == "" {
-			return issued(c, "service = ? AND serial > ? ORDER BY serial LIMIT ?", service, after, int64(limit))
+			return issued(c, limit, "service = ? AND serial > ? ORDER BY serial", service, after)
 		}
-		return issued(c, "service = ? AND registration = ? AND serial > ? ORDER BY serial LIMIT ?", service, strings.ToLower(registration), after, int64(limit))
+		return issued(c, limit, "service = ? AND registration = ? AND serial > ? ORDER BY serial", service, strings.ToLower(registration), after)
 	})
 }
 
 // EndedIssued implements [dps.CertificateStore].
 func (s dpsStore) EndedIssued(ctx context.Context, service string, from, before time.Time, limit int) ([]dps.Issued, error) {
 	return read(ctx, s.db, "EndedIssued", func(c *conn) ([]dps.Issued, error) {
-		return issued(c, "service = ? AND ends >= ? AND ends < ? ORDER BY ends LIMIT ?", service, from.UnixMicro(), before.UnixMicro(), int64(limit))
+		return issued(c, limit, "service = ? AND ends >= ? AND ends < ? ORDER BY ends", service, from.UnixMicro(), before.UnixMicro())
 	})
 }
 

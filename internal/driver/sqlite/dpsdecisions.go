@@ -102,14 +102,15 @@ func (s dpsStore) Decisions(ctx context.Context, service string, q dps.DecisionQ
 	if !q.Since.IsZero() {
 		where, args = where+" AND at >= ?", append(args, q.Since.UnixMicro())
 	}
-	return read(ctx, s.db, "Decisions", func(c *conn) (list []dps.Decision, err error) {
-		err = c.query("SELECT seq, at, CAST(document AS BLOB) FROM dps_decisions WHERE "+where+" ORDER BY seq "+order+" LIMIT ?", func(r row) error {
+	return read(ctx, s.db, "Decisions", func(c *conn) ([]dps.Decision, error) {
+		return some(c, q.Limit, "SELECT seq, at, CAST(document AS BLOB) FROM dps_decisions WHERE "+where+" ORDER BY seq "+order, func(r row) (dps.Decision, error) {
 			d, err := readDecision(r.blob(2))
 			d.Seq, d.At = r.int(0), time.UnixMicro(r.int(1)).UTC()
-			list = append(list, d)
-			return err
-		}, append(args, int64(q.Limit))...)
-		return list, err
+			if err != nil {
+				err = fmt.Errorf("decision %d of %s: %w", d.Seq, service, err)
+			}
+			return d, err
+		}, args...)
 	})
 }
 

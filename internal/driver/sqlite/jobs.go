@@ -77,13 +77,15 @@ func (s jobStore) Create(ctx context.Context, j job.Job) error {
 }
 
 // scanJob reads a row of selectJob.
-func scanJob(r row) (job.Job, error) {
+func scanJob(r row) job.Job {
 	var d jobDocument
-	if err := json.Unmarshal([]byte(r.text(4)), &d); err != nil {
-		return job.Job{}, fmt.Errorf("document of job %s of hub %s: %w", r.text(1), r.text(0), err)
+	damaged := json.Unmarshal([]byte(r.text(4)), &d)
+	if damaged != nil {
+		d = jobDocument{} // half of one is worse than none
 	}
 	return job.Job{
-		Hub: r.text(0), ID: r.text(1), Type: job.Type(r.text(2)), Condition: r.text(3),
+		Damaged: damaged,
+		Hub:     r.text(0), ID: r.text(1), Type: job.Type(r.text(2)), Condition: r.text(3),
 		Twin:    job.Twin{ETag: d.ETag, Tags: d.Tags, Desired: d.Desired},
 		Method:  job.Method{Name: d.Method, Payload: d.Payload, ResponseWait: d.Response, PickWait: d.Connect},
 		Created: instant(r.int(5)), Start: instant(r.int(6)), Window: time.Duration(r.int(7)),
@@ -92,16 +94,15 @@ func scanJob(r row) (job.Job, error) {
 			Selected: r.bool(11), Settled: r.bool(12), Reason: r.text(13), Message: r.text(14),
 		},
 		Statistics: job.Statistics{Devices: int(r.int(15)), Pending: int(r.int(16)), Running: int(r.int(17)), Succeeded: int(r.int(18)), Failed: int(r.int(19))},
-	}, nil
+	}
 }
 
 // jobs runs a query of selectJob.
 func (s jobStore) jobs(ctx context.Context, op, text string, args ...any) ([]job.Job, error) {
 	return read(ctx, s.db, op, func(c *conn) (all []job.Job, err error) {
 		err = c.query(text, func(r row) error {
-			j, err := scanJob(r)
-			all = append(all, j)
-			return err
+			all = append(all, scanJob(r))
+			return nil
 		}, args...)
 		return all, err
 	})

@@ -159,7 +159,8 @@ func (s outboxStore) File(ctx context.Context, hub string, seq int64) (outbox.Fi
 		err = c.query("SELECT content, enqueued FROM outbox"+ofMessage, func(r row) error {
 			var d fileDocument
 			if err := json.Unmarshal([]byte(r.text(0)), &d); err != nil {
-				return fmt.Errorf("file notification %d of hub %s: %w", seq, hub, err)
+				c.damage.tell(fmt.Errorf("file notification %d of hub %s: %w", seq, hub, err))
+				return nil
 			}
 			f = found{outbox.FileNotification{
 				DeviceID: d.Device, BlobURI: d.URI, BlobName: d.Name, Modified: d.Modified, Size: d.Size, Enqueued: instant(r.int(1)),

@@ -184,20 +184,21 @@ func newLayout(modules bool, parts registry.Parts) layout {
 	return l
 }
 
-// scan reads a row into a record in which its fields are empty.
-func (l *layout) scan(r row, hub string, rec *registry.Record) error {
+// scan reads a row into a record in which its fields are empty. With an error it
+// is without what the error is about.
+func (l *layout) scan(r row, hub string, rec *registry.Record) (err error) {
 	rec.ID = causeway.Identity{Hub: hub, Device: r.text(0)}
 	r = r[1:]
 	if l.modules {
 		rec.ID.Module, r = r.text(0), r[1:]
 	}
 	for i := range l.fields {
-		if err := l.fields[i].read(r, rec); err != nil {
-			return err
+		if e := l.fields[i].read(r, rec); e != nil {
+			err = errors.Join(err, e)
 		}
 		r = r[len(l.fields[i].columns):]
 	}
-	return nil
+	return err
 }
 
 func readScopes(rec *registry.Record, text string) error {
@@ -205,6 +206,7 @@ func readScopes(rec *registry.Record, text string) error {
 		return nil
 	}
 	if err := json.Unmarshal([]byte(text), &rec.ParentScopes); err != nil {
+		rec.ParentScopes = nil
 		return fmt.Errorf("parent scopes of %s: %w", rec.ID, err)
 	}
 	return nil
@@ -215,6 +217,7 @@ func readConfigurations(rec *registry.Record, text string) error {
 		return nil
 	}
 	if err := json.Unmarshal([]byte(text), &rec.Configurations); err != nil {
+		rec.Configurations = nil
 		return fmt.Errorf("configurations of %s: %w", rec.ID, err)
 	}
 	return nil

@@ -17,7 +17,7 @@ func (a *access) each(c *conn, sel *registry.Selection, parts registry.Parts, f 
 	return c.once(text, func(r row) error {
 		rec = registry.Record{}
 		if err := l.scan(r, sel.Hub, &rec); err != nil {
-			return err
+			c.damage.tell(err)
 		}
 		return f(&rec)
 	}, args...)
@@ -49,7 +49,7 @@ func (a *access) zip(c *conn, sel *registry.Selection, parts registry.Parts, f f
 		}
 		rec = registry.Record{}
 		if err := identities.layout.scan(identities.row, sel.Hub, &rec); err != nil {
-			return err
+			c.damage.tell(err)
 		}
 		for twins.row == nil || twins.row.text(0) < rec.ID.Device {
 			if err := twins.next(); err != nil || twins.row == nil {
@@ -60,7 +60,7 @@ func (a *access) zip(c *conn, sel *registry.Selection, parts registry.Parts, f f
 			continue // without a twin, as a join would have it
 		}
 		if err := twins.layout.scan(twins.row, sel.Hub, &rec); err != nil {
-			return err
+			c.damage.tell(err)
 		}
 		if err := f(&rec); err != nil {
 			return err

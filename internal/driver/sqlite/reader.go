@@ -9,12 +9,13 @@ import (
 // readers is a pool of read-only connections. The channel holds one slot per
 // connection that may exist: nil means not open.
 type readers struct {
-	path  string
-	slots chan *conn
+	path   string
+	damage *damage
+	slots  chan *conn
 }
 
-func newReaders(path string, n int) readers {
-	r := readers{path: path, slots: make(chan *conn, n)}
+func newReaders(path string, d *damage, n int) readers {
+	r := readers{path: path, damage: d, slots: make(chan *conn, n)}
 	for range n {
 		r.slots <- nil
 	}
@@ -63,7 +64,7 @@ func read[T any](ctx context.Context, db *DB, op string, f func(c *conn) (T, err
 }
 
 func (r *readers) open(ctx context.Context) (*conn, error) {
-	return dial(ctx, r.path,
+	return dial(ctx, r.path, r.damage,
 		fmt.Sprintf("busy_timeout=%d", busyTimeout.Milliseconds()),
 		"query_only=ON",
 		fmt.Sprintf("cache_size=-%d", readerCacheKiB),

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"encoding/json"
+	"errors"
 	"time"
 
 	"github.com/causeway-iot/causeway"
@@ -22,7 +23,8 @@ const selectRecord = `SELECT i.hub, i.device, i.module, i.generation, i.etag, i.
 	JOIN twins t ON t.hub = i.hub AND t.device = i.device AND t.module = i.module
 	JOIN twins_desired d ON d.twin = t.id `
 
-// scanRecord reads a row of selectRecord.
+// scanRecord reads a row of selectRecord. With an error it is without what the
+// error is about.
 func scanRecord(r row) (registry.Record, error) {
 	rec := registry.Record{
 		ID:            causeway.Identity{Hub: r.text(0), Device: r.text(1), Module: r.text(2)},
@@ -54,10 +56,7 @@ func scanRecord(r row) (registry.Record, error) {
 			Reported: registry.Section{Properties: r.blob(28), Metadata: r.blob(29), Version: r.int(30)},
 		},
 	}
-	if err := readScopes(&rec, r.text(16)); err != nil {
-		return registry.Record{}, err
-	}
-	return rec, readConfigurations(&rec, r.text(31))
+	return rec, errors.Join(readScopes(&rec, r.text(16)), readConfigurations(&rec, r.text(31)))
 }
 
 // How an empty list of parent scopes and no configurations are stored.

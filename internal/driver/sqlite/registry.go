@@ -59,7 +59,7 @@ func records(ctx context.Context, c *conn, text string, args ...any) ([]registry
 		}
 		rec, err := scanRecord(r)
 		if err != nil {
-			return err
+			c.damage.tell(err)
 		}
 		recs = append(recs, rec)
 		return nil

@@ -30,7 +30,9 @@ func (s *SessionStore) Load(ctx context.Context, id causeway.Identity) (filters 
 	}
 	filters, err = parseFilters(text)
 	if err != nil {
-		return nil, false, border("LoadSession", fmt.Errorf("session of %s: %w", id, err))
+		// One that subscribes anew; the device could not connect otherwise.
+		s.db.damage.tell(fmt.Errorf("MQTT session of %s: %w", id, err))
+		return nil, false, nil
 	}
 	return filters, true, nil
 }

@@ -58,7 +58,7 @@ func stateText(s transfer.State) (string, error) {
 	return string(b), err
 }
 
-func scanTransfer(r row) (transfer.Job, error) {
+func scanTransfer(r row) transfer.Job {
 	var d transferDocument
 	var s transferState
 	err := json.Unmarshal([]byte(r.text(3)), &d)
@@ -66,17 +66,18 @@ func scanTransfer(r row) (transfer.Job, error) {
 		err = json.Unmarshal([]byte(r.text(6)), &s)
 	}
 	if err != nil {
-		return transfer.Job{}, fmt.Errorf("job %s of hub %s: %w", r.text(1), r.text(0), err)
+		d, s = transferDocument{Type: string(transfer.Unknown)}, transferState{} // half of one is worse than none
 	}
 	return transfer.Job{
-		Hub: r.text(0), ID: r.text(1), Type: transfer.Type(d.Type), Created: instant(r.int(2)),
+		Damaged: err,
+		Hub:     r.text(0), ID: r.text(1), Type: transfer.Type(d.Type), Created: instant(r.int(2)),
 		Input: causeway.Secret(d.Input), Output: causeway.Secret(d.Output), InputName: d.InputName, OutputName: d.OutputName,
 		ExcludeKeys: d.ExcludeKeys, Configurations: d.Configurations, ConfigurationsName: d.ConfigurationsName, StorageAuth: d.StorageAuth,
 		State: transfer.State{
 			Status: transfer.Status(r.text(4)), Began: instant(s.Began), Finished: instant(r.int(5)), Progress: s.Progress, Reason: s.Reason,
 			Position: transfer.Position{ETag: s.ETag, Offset: s.Offset, ErrorBlocks: s.ErrorBlocks, Applied: s.Applied, Failed: s.Failed, DevicesDone: s.DevicesDone},
 		},
-	}, nil
+	}
 }
 
 // Create implements [transfer.Store].
@@ -118,9 +119,8 @@ func (s transferStore) Create(ctx context.Context, j transfer.Job) error {
 func (s transferStore) transfers(ctx context.Context, op, text string, args ...any) ([]transfer.Job, error) {
 	return read(ctx, s.db, op, func(c *conn) (all []transfer.Job, err error) {
 		err = c.query(text, func(r row) error {
-			j, err := scanTransfer(r)
-			all = append(all, j)
-			return err
+			all = append(all, scanTransfer(r))
+			return nil
 		}, args...)
 		return all, err
 	})

@@ -101,7 +101,8 @@ type hubOutput struct{ Body hubBody }
 
 type hubsOutput struct {
 	Body struct {
-		Hubs []hubBody `json:"hubs" nullable:"false"`
+		Hubs    []hubBody `json:"hubs" nullable:"false"`
+		Damaged []string  `json:"damaged,omitempty" doc:"Hubs that are not served because what is stored of them cannot be read: restore or delete them"`
 	}
 }
 
@@ -142,6 +143,7 @@ func (s *Server) listHubs(context.Context, *struct{}) (*hubsOutput, error) {
 	for _, h := range s.Directory.List() {
 		out.Body.Hubs = append(out.Body.Hubs, newHub(h))
 	}
+	out.Body.Damaged = s.Directory.Damaged()
 	return out, nil
 }
 

@@ -15,6 +15,7 @@ import (
 // Provisioning is what this head asks of dps.Service; see there.
 type Provisioning interface {
 	Instances() []dps.Instance
+	Damaged() []string
 	Instance(name string) (dps.Instance, bool)
 	Create(ctx context.Context, name string, hosts []string) (dps.Instance, error)
 	Change(ctx context.Context, name string, change func(*dps.Instance) error) (dps.Instance, error)
@@ -54,6 +55,7 @@ type serviceOutput struct {
 type servicesOutput struct {
 	Body struct {
 		Services []serviceBody `json:"services" nullable:"false" doc:"By name"`
+		Damaged  []string      `json:"damaged,omitempty" doc:"Services that are not served because what is stored of them cannot be read: restore or delete them"`
 	}
 }
 
@@ -114,6 +116,7 @@ func (s *Server) listServices(context.Context, *struct{}) (*servicesOutput, erro
 	for _, i := range s.Provisioning.Instances() {
 		out.Body.Services = append(out.Body.Services, s.newService(&i))
 	}
+	out.Body.Damaged = s.Provisioning.Damaged()
 	return out, nil
 }
 
@@ -177,14 +180,21 @@ func (s *Server) changeService(ctx context.Context, in *changeServiceInput) (*se
 }
 
 func (s *Server) deleteService(ctx context.Context, in *ServicePath) (*struct{}, error) {
-	i, err := s.service(in.name())
+	name := in.name()
+	i, err := s.service(name)
+	switch {
+	case err == nil:
+		name = i.Name
+	case s.Provisioning != nil && slices.Contains(s.Provisioning.Damaged(), name):
+		err = nil
+	}
 	if err == nil {
-		err = s.Provisioning.Delete(ctx, i.Name)
+		err = s.Provisioning.Delete(ctx, name)
 	}
 	if err != nil {
 		return nil, s.problem(ctx, err)
 	}
-	s.Log.InfoContext(ctx, "provisioning service deleted", "service", i.Name)
+	s.Log.InfoContext(ctx, "provisioning service deleted", "service", name)
 	return nil, nil
 }
 

@@ -40,6 +40,7 @@ const (
 // Directory is what this head asks of directory.Service; see there.
 type Directory interface {
 	List() []directory.Hub
+	Damaged() []string
 	Get(name string) (directory.Hub, bool)
 	ByHost(host string) (directory.Hub, bool)
 	Create(ctx context.Context, name string, hosts []string, o directory.CreateOptions) (directory.Hub, error)

@@ -151,13 +151,8 @@ func New(o Options) (*Hub, error) {
 	h.base, h.cancel = context.WithCancel(context.Background())
 	h.expiries.init()
 	h.presence.Changed = h.connectionChanged
-	r, err := h.bind(o.Hub)
-	if err != nil {
-		h.cancel()
-		return nil, fmt.Errorf("routes of hub %s: %w", o.Hub.Name, err)
-	}
 	h.setQuota(nil, o.Hub.Settings.Quota)
-	h.current.Store(&settings{hub: o.Hub, realm: o.Hub.Realm(), grounds: o.Hub.Grounds(), routes: r})
+	h.current.Store(&settings{hub: o.Hub, realm: o.Hub.Realm(), grounds: o.Hub.Grounds(), routes: h.bind(o.Hub)})
 	return h, nil
 }
 
@@ -199,7 +194,7 @@ func (h *Hub) setQuota(was, now *quota.Settings) {
 		return
 	}
 	if err := h.limiter.Set(now); err != nil {
-		// Cannot be: the directory checks what it stores.
+		// Only of another version of the program: the directory checks what it stores.
 		h.log.Error("the quota of the hub makes no sense; the former one stays", obs.KeyError, err)
 	}
 }
@@ -210,12 +205,7 @@ func (h *Hub) setQuota(was, now *quota.Settings) {
 // change.
 func (h *Hub) SetHub(d directory.Hub) {
 	d.Name = h.name
-	r, err := h.bind(d)
-	if err != nil {
-		// Cannot be: the directory checks what it stores.
-		h.log.Error("the routes of the hub do not compile; the former ones stay", obs.KeyError, err)
-		r = h.current.Load().routes
-	}
+	r := h.bind(d)
 	was := h.current.Load()
 	h.setQuota(was.hub.Settings.Quota, d.Settings.Quota)
 	h.current.Store(&settings{hub: d, realm: d.Realm(), grounds: d.Grounds(), routes: r})

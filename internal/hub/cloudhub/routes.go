@@ -26,15 +26,12 @@ type routes struct {
 }
 
 // bind compiles the routes of d and finds their endpoints; nil for none.
-func (h *Hub) bind(d directory.Hub) (*routes, error) {
+func (h *Hub) bind(d directory.Hub) *routes {
 	if d.Settings.Routing.IsDefault() {
 		h.metrics.BrokenRoutes.Set(0)
-		return nil, nil
+		return nil
 	}
-	router, err := routing.Compile(h.name, d.Settings.Routing)
-	if err != nil {
-		return nil, err
-	}
+	router := routing.Compile(h.name, d.Settings.Routing)
 	h.tellBroken(router.Broken())
 	r := &routes{Router: router, metrics: h.metrics}
 	for i, name := range router.Endpoints() {
@@ -52,22 +49,28 @@ func (h *Hub) bind(d directory.Hub) (*routes, error) {
 		r.endpoints = append(r.endpoints, e)
 		r.counts = append(r.counts, h.metrics.Routed.WithLabelValues(name))
 	}
-	return r, nil
+	return r
 }
 
-// tellBroken tells of routes that take nothing, of each once until it changes.
-func (h *Hub) tellBroken(routes []routing.Broken) {
-	h.metrics.BrokenRoutes.Set(float64(len(routes)))
-	told := map[string]string{}
+// tellBroken tells of routes and enrichments that do nothing, of each once until
+// it changes.
+func (h *Hub) tellBroken(broken []routing.Broken) {
+	h.metrics.BrokenRoutes.Set(float64(len(broken)))
+	told := map[[2]string]string{}
 	if now := h.current.Load(); now != nil && now.routes != nil {
 		for _, b := range now.routes.Broken() {
-			told[b.Route] = b.Err.Error()
+			told[[2]string{b.Route, b.Enrichment}] = b.Err.Error()
 		}
 	}
-	for _, b := range routes {
-		if text, ok := told[b.Route]; !ok || text != b.Err.Error() {
-			h.log.Error("a route takes nothing until it is mended: it makes no sense to this version of the program", obs.KeyRoute, b.Route, obs.KeyError, b.Err)
+	for _, b := range broken {
+		if text, ok := told[[2]string{b.Route, b.Enrichment}]; ok && text == b.Err.Error() {
+			continue
 		}
+		if b.Route == "" {
+			h.log.Error("an enrichment adds nothing until it is mended: it makes no sense to this version of the program", "enrichment", b.Enrichment, obs.KeyError, b.Err)
+			continue
+		}
+		h.log.Error("a route takes nothing until it is mended: it makes no sense to this version of the program", obs.KeyRoute, b.Route, obs.KeyError, b.Err)
 	}
 }
 
