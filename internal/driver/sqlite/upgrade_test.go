@@ -27,7 +27,7 @@ func TestUpgradeFromEach(t *testing.T) {
 			if err := create(path); err != nil {
 				t.Fatal(err)
 			}
-			old, err := dial(t.Context(), path, "journal_mode=WAL", "foreign_keys=ON")
+			old, err := dial(t.Context(), path, nil, "journal_mode=WAL", "foreign_keys=ON")
 			if err != nil {
 				t.Fatal(err)
 			}
