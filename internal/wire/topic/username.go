@@ -76,8 +76,11 @@ func ParseUsername(s string) (Username, error) {
 	return u, nil
 }
 
+// isQuery reports whether s begins with the parameters and not with a module: no
+// id has an '&'.
 func isQuery(s string) bool {
-	return strings.HasPrefix(s, "?") || strings.HasPrefix(s, "api-version=")
+	first, _, _ := strings.Cut(s, "/")
+	return strings.HasPrefix(s, "?") || strings.HasPrefix(first, "api-version=") || strings.Contains(first, "&api-version=")
 }
 
 // field returns where the parameter called key belongs, nil for unknown ones.
