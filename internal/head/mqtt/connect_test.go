@@ -210,6 +210,21 @@ func TestWill(t *testing.T) {
 			published(t, w, false)
 		})
 	})
+	t.Run("token expired", func(t *testing.T) {
+		inBubble(t, func(t *testing.T, w *world) {
+			c := w.connect(w.hub.Expiring(t, w.dev1.Identity, time.Now().Add(10*time.Second)), will(false))
+			c.closed()
+			published(t, w, false)
+		})
+	})
+	t.Run("disabled", func(t *testing.T) {
+		inBubble(t, func(t *testing.T, w *world) {
+			c := w.connect(w.dev1, will(false))
+			w.hub.Disable(t, w.dev1.Identity)
+			c.closed()
+			none(t, w)
+		})
+	})
 	t.Run("disconnect", func(t *testing.T) {
 		inBubble(t, func(t *testing.T, w *world) {
 			w.connect(w.dev1, will(false)).disconnect()

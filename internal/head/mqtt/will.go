@@ -16,8 +16,7 @@ type will struct {
 	topic   string
 	payload []byte
 	retain  bool
-	// cred opens a session to send it with, when the connection's own is over
-	// because the client has connected again.
+	// cred opens a session to send it with, when the connection's own is over.
 	cred causeway.Credential
 }
 
@@ -57,7 +56,10 @@ func (c *conn) publishWill() {
 		m.Properties = appendRetain(m.Properties)
 	}
 	err := c.session.Send(ctx, m)
-	if causeway.CodeOf(err) == causeway.ConnectionForcefullyClosedOnNewConnection {
+	switch causeway.CodeOf(err) {
+	case causeway.ConnectionForcefullyClosedOnNewConnection, causeway.IotHubUnauthorized:
+		// The hub ended the session: the client connected again, its token expired
+		// a moment ago, or it is no longer let in, and then neither is its will.
 		err = c.sendAside(ctx, m)
 	}
 	if err != nil {
@@ -68,8 +70,8 @@ func (c *conn) publishWill() {
 	c.v.metrics.BytesIn.Add(float64(len(m.Body)))
 }
 
-// sendAside sends m in a session of its own, beside that of the connection
-// which has replaced this one.
+// sendAside sends m in a session of its own, beside that of a connection which
+// may have replaced this one.
 func (c *conn) sendAside(ctx context.Context, m causeway.Message) error {
 	s, err := c.v.hub.Connect(ctx, c.will.cred, nil)
 	if err != nil {
