@@ -14,13 +14,13 @@ import (
 )
 
 // amqpHeads returns the heads of the AMQP port and of AMQP over WebSocket. They
-// share their planes: who reads which partition is known once.
-func (c *Cloud) amqpHeads(hub causeway.Hub) (port, ws *amqp.Server) {
+// share their planes: who reads which partition is known once, by readers.
+func (c *Cloud) amqpHeads(hub causeway.Hub) (port, ws *amqp.Server, readers *events.Plane) {
 	back := &service.Plane{
 		Registry: c.registry, Commands: limitedSends{c.commands, c.set}, Outbox: c.outbox,
 		Log: c.log, Metrics: obs.NewHead(c.reg, "service"),
 	}
-	readers := &events.Plane{
+	readers = &events.Plane{
 		Directory: c.directory, HubLog: c.hubLog, EventHub: c.hubs.eventHub, Endpoint: c.eventsEndpoint,
 		Log: c.log, Metrics: obs.NewHead(c.reg, "events"),
 	}
@@ -40,7 +40,7 @@ func (c *Cloud) amqpHeads(hub causeway.Hub) (port, ws *amqp.Server) {
 			Limits: amqp.Limits{StopGrace: time.Duration(c.cfg.Stop.Drain)},
 		}
 	}
-	return head("amqp"), head("amqp-ws")
+	return head("amqp"), head("amqp-ws"), readers
 }
 
 // provisions reports whether a host name is one of a provisioning service.

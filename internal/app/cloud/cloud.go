@@ -99,7 +99,7 @@ type Cloud struct {
 	tracer       trace.TracerProvider
 	flush        func(context.Context) error      // of traces; nil when that is not ours to do
 	token        string                           // of the administration
-	recheck      atomic.Pointer[func(hub string)] // closes links whose policy was changed; set by Run
+	recheck      atomic.Pointer[func(hub string)] // closes links whose policy or consumer group is gone; set by Run
 	caFile       string
 	certs        *certificates
 	provisioning *dps.Service

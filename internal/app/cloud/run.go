@@ -66,10 +66,11 @@ func (c *Cloud) Run(ctx context.Context) error {
 		Hub: hub, Sessions: c.db.Sessions(), Provisioner: c.provisioning, Log: c.log, Metrics: obs.NewHead(c.reg, "mqtt-ws"),
 		Limits: mqtt.Limits{StopGrace: time.Duration(c.cfg.Stop.Drain)},
 	}
-	amqpHead, amqpWSHead := c.amqpHeads(hub)
+	amqpHead, amqpWSHead, readers := c.amqpHeads(hub)
 	c.recheck.Store(new(func(hub string) {
 		amqpHead.Recheck(hub)
 		amqpWSHead.Recheck(hub)
+		readers.Recheck(hub)
 	}))
 
 	parts := map[string]func(ctx context.Context) error{

@@ -45,7 +45,8 @@ type Peer interface {
 // accepted. All calls for one peer come from its reader, one after the other.
 type Plane interface {
 	// Attach decides about a link with an address of the plane's, as
-	// [amqp.Handler] does. It authorizes the peer.
+	// [amqp.Handler] does. It authorizes the peer. The address may be kept, what
+	// is in a is borrowed.
 	Attach(p Peer, addr hubamqp.Address, a *amqp.Attach) error
 
 	// Flush ends a burst, as in [amqp.Handler].

@@ -2,6 +2,8 @@ package events_test
 
 import (
 	"math/rand/v2"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -179,4 +181,72 @@ func TestReadersModel(t *testing.T) {
 		}
 		alive = append(alive, one{box, epoch})
 	}
+}
+
+// fewer is a directory from which consumer groups go. It has those of hubs.
+type fewer struct {
+	hubs
+	mu    sync.Mutex
+	gone  string
+	asked func() // before each answer
+}
+
+func (f *fewer) HasConsumerGroup(name, group string) bool {
+	f.mu.Lock()
+	asked, gone := f.asked, f.gone
+	f.mu.Unlock()
+	if asked != nil {
+		asked()
+	}
+	return !strings.EqualFold(group, gone) && f.hubs.HasConsumerGroup(name, group)
+}
+
+// set takes a consumer group away, and has others wait.
+func (f *fewer) set(gone string, asked func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.gone, f.asked = gone, asked
+}
+
+// TestDeletedGroup ends the readers of a consumer group that is deleted, and of no
+// other.
+func TestDeletedGroup(t *testing.T) {
+	groups := &fewer{}
+	w := open(t, func(w *world) { w.plane.Directory = groups })
+	s := w.client()
+	one, two := w.read(s, how{group: "analytics", epoch: 1}), w.read(w.client(), how{group: "Analytics", partition: "1"})
+	stays := w.read(s, how{})
+	w.plane.Recheck(hub) // nothing has changed
+	groups.set("ANALYTICS", nil)
+	w.plane.Recheck("another")
+	w.fill(0, 1, event(1))
+	one.want(0, 1)
+	w.plane.Recheck(hub)
+	if a, b := one.ended(), two.ended(); a != amqp.NotFound || b != amqp.NotFound {
+		t.Errorf("ended with %s, %s", a, b)
+	}
+	if _, _, err := tryRead(t.Context(), s, how{group: "analytics"}); claimstest.Condition(err) != amqp.NotFound {
+		t.Errorf("a new reader: %v", err)
+	}
+	w.fill(0, 1, event(1))
+	stays.want(0, 2)
+}
+
+// TestGroupDeletedMeanwhile: who attaches while its consumer group is deleted does
+// not stay.
+func TestGroupDeletedMeanwhile(t *testing.T) {
+	groups := &fewer{}
+	w := open(t, func(w *world) { w.plane.Directory = groups })
+	n := 0
+	groups.set("", func() {
+		if n++; n == 1 { // after the first look, with its answer
+			groups.set("analytics", nil)
+			w.plane.Recheck(hub)
+		}
+	})
+	if _, _, err := tryRead(t.Context(), w.client(), how{group: "analytics"}); claimstest.Condition(err) != amqp.NotFound {
+		t.Errorf("attached: %v", err)
+	}
+	groups.set("", nil)
+	w.read(w.client(), how{group: "analytics", epoch: 0})
 }

@@ -117,6 +117,21 @@ func (p *Plane) Closed(cp claims.Peer) {
 	}
 }
 
+// Recheck closes the readers of consumer groups that a hub does not have any more.
+// It is to be called when the consumer groups of the hub were changed, and does not
+// wait.
+func (p *Plane) Recheck(hub string) {
+	for _, r := range p.readers.of(hub) {
+		if !p.Directory.HasConsumerGroup(hub, r.place.group) {
+			r.Close(hubamqp.ConditionOf(noGroup(r.place.group)))
+		}
+	}
+}
+
+func noGroup(name string) error {
+	return missing(causeway.GenericNotFound, name, "the hub has no such consumer group")
+}
+
 // peer returns what is known of a connection.
 func (p *Plane) peer(cp claims.Peer) *peer {
 	pe := p.peers.Get(cp)

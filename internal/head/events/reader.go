@@ -56,7 +56,7 @@ func (pe *peer) attachReader(addr hubamqp.Address, a *amqp.Attach) error {
 		return cannotWrite()
 	}
 	if !pe.plane.Directory.HasConsumerGroup(pe.Hub(), addr.Group) {
-		return missing(causeway.GenericNotFound, addr.Group, "the hub has no such consumer group")
+		return noGroup(addr.Group)
 	}
 	log, err := pe.log(addr.Entity)
 	if err != nil {
@@ -95,6 +95,10 @@ func (pe *peer) attachReader(addr hubamqp.Address, a *amqp.Attach) error {
 	}
 	for _, o := range stolen {
 		o.Close(amqp.Refuse(hubamqp.LinkStolen, "a reader with epoch %d has come for partition %d in this consumer group", r.epoch.V, p))
+	}
+	if !pe.plane.Directory.HasConsumerGroup(pe.Hub(), addr.Group) { // and Recheck may not have seen r
+		r.End()
+		return noGroup(addr.Group)
 	}
 	pe.Keep(r)
 	r.release = pe.Bind(r, path, auth.ServiceConnect)

@@ -58,6 +58,19 @@ func (rs *readers) admit(r *reader, most int) (stolen []*reader, err error) {
 	return stolen, nil
 }
 
+// of returns who reads events of a hub.
+func (rs *readers) of(hub string) []*reader {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	var all []*reader
+	for p, list := range rs.by {
+		if p.hub == hub {
+			all = append(all, list...)
+		}
+	}
+	return all
+}
+
 // remove forgets a reader, which may be unknown.
 func (rs *readers) remove(r *reader) {
 	rs.mu.Lock()

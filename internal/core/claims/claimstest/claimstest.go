@@ -77,7 +77,7 @@ var (
 func (p *peer) Open(c *amqp.Conn, _ *codec.Open) error { p.conn = c; return nil }
 
 func (p *peer) Attach(a *amqp.Attach) error {
-	addr, err := hubamqp.ParseAddress(a.Address())
+	addr, err := hubamqp.ParseAddress(strings.Clone(a.Address()))
 	if err == nil {
 		err = p.head.Plane.Attach(p, addr, a)
 	}
