@@ -76,6 +76,22 @@ func (c *conn) verifyToken(ctx context.Context, device, module string, secret ca
 	return t, nil
 }
 
+// verifyCertificate asks the hub whether the client's certificate is that of the
+// identity in its common name: of a device, or of a module behind the id of its
+// device. Certificates known by their thumbprint may have other names, and are only
+// known by a link.
+func (c *conn) verifyCertificate(ctx context.Context) error {
+	c.mu.Lock()
+	chain := certificates(c.w)
+	c.mu.Unlock()
+	device, module, _ := strings.Cut(chain[0].Subject.CommonName, "/")
+	s, err := c.v.hub.Connect(ctx, c.credentialOf(causeway.Identity{Device: device, Module: module}), nil)
+	if err != nil {
+		return err
+	}
+	return s.Close(nil)
+}
+
 // keepToken takes a token in place of an earlier one of the same identity.
 func (c *conn) keepToken(t token) error {
 	c.mu.Lock()

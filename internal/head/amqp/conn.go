@@ -35,6 +35,7 @@ type conn struct {
 	cause     *end
 	half      bool // holds a place among the half-open
 	certified bool // has a certificate
+	vouched   bool // which was looked at, since nothing else was shown
 	stopping  bool
 	ending    bool // our close is due to a claim
 	over      bool

@@ -28,9 +28,9 @@
 // is verified anew for each link, so that a policy which was deleted lets nobody
 // in; the links that it let in before are looked at by [Server.Recheck].
 //
-// Who has put no token and attached no link for Limits.Unclaimed, or with a
-// certificate for Limits.Unlinked, is
-// disconnected.
+// Who has put no token and attached no link for Limits.Unclaimed is disconnected,
+// unless its certificate is that of the identity in its name: then it has
+// Limits.Unlinked.
 //
 // # Devices that look for their hub
 //

@@ -19,7 +19,8 @@ type Limits struct {
 	// Unclaimed is how long a connection may be without any token and any link
 	// of a device. Default 1 min.
 	Unclaimed time.Duration
-	// Unlinked is the same for one with a client certificate. Default 1 h.
+	// Unlinked is the same for one whose client certificate is that of the
+	// identity in its name. Default 1 h.
 	Unlinked time.Duration
 	// Registration is how long a device that registers may ask nothing, once it has
 	// proven who it is; before it is Unclaimed. Default 10 min.

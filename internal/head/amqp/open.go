@@ -39,12 +39,7 @@ func (c *conn) Open(w *wire.Conn, o *codec.Open) error {
 		c.setCause(ReasonSASL, err)
 		return hubamqp.ConditionOf(err)
 	}
-	// Which identity a certificate is of is only known with the first link, which
-	// may take its time.
 	certified := len(certificates(w)) > 0
-	if certified {
-		c.admit()
-	}
 	c.v.metrics.Connects.Inc()
 	c.mu.Lock()
 	defer c.mu.Unlock()

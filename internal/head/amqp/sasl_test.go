@@ -205,16 +205,66 @@ func TestCertificate(t *testing.T) {
 		}
 		cl.close()
 
-		// But a certificate is nobody's before that: anyone can make one.
+		// Who never attaches one need not stay, but may come back.
 		idle := w.dial()
 		begin := time.Now()
-		if got := idle.ended(); got != hubamqp.Unauthorized {
+		if got := idle.ended(); got != hubamqp.ConnectionForced {
 			t.Errorf("ended with %s", got)
 		}
 		if d := time.Since(begin); d != time.Hour {
 			t.Errorf("after %v", d)
 		}
 	})
+}
+
+// TestCertificateOfNobody: anyone can make a certificate, so that it gives no more
+// time than to those who have none, and no place among those who are let in.
+func TestCertificateOfNobody(t *testing.T) {
+	for _, x := range []struct {
+		name, subject string
+		gone          bool // deleted before it comes
+	}{
+		{name: "stranger", subject: "stranger"},
+		{name: "no name"},
+		{name: "another device's name", subject: "dev2"},
+		{name: "module's name", subject: "dev1/m1"},
+		{name: "deleted", subject: "dev1", gone: true},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, amqp.Limits{HalfOpen: 1})
+				cert := headkit.Certificate(t, x.subject)
+				w.withTLS(host, cert)
+				if x.subject == "dev1" {
+					w.x509(w.dev1, cert)
+				}
+				if x.gone {
+					delete(w.subjects, w.dev1)
+					w.hub.Delete(t, w.dev1)
+				}
+				w.start()
+				defer w.close()
+				first := w.dial()
+				begin := time.Now()
+				other := w.nc() // which only waits
+				defer other.Close()
+				time.Sleep(30 * time.Second) //nolint:forbidigo // simulated time
+				if n := headkit.Value(w.metrics.Connections); n != 1 {
+					t.Errorf("%v connections were let in", n)
+				}
+				if got := first.ended(); got != hubamqp.ConnectionForced {
+					t.Errorf("ended with %s", got)
+				}
+				if d := time.Since(begin); d != time.Minute {
+					t.Errorf("after %v", d)
+				}
+				time.Sleep(time.Second) //nolint:forbidigo // simulated time
+				if n := headkit.Value(w.metrics.Connections); n != 1 {
+					t.Errorf("%v connections, want the other one", n)
+				}
+			})
+		})
+	}
 }
 
 // TestHosts is which hub a connection is for.
