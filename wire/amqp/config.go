@@ -28,7 +28,7 @@ type Config struct {
 	// the peer must wait for a flow. Default 2048.
 	IncomingWindow uint32
 	// Partial bounds the bytes of messages that have arrived in part, of all
-	// links of a connection. Default 4 MiB.
+	// links of a connection; see also [Conn.SetPartial]. Default 4 MiB.
 	Partial int
 	// Burst bounds the messages that are handed over between two calls of
 	// Handler.Flush. Default 1024.

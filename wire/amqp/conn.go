@@ -75,6 +75,7 @@ type Conn struct {
 	named    map[linkKey]*link // links that are not over
 	links    int
 	partial  int // bytes that messages take which have arrived in part
+	parts    int // bound of partial
 	dirty    []*Session
 	rests    []*Sender // of messages that were sent in part
 
@@ -95,7 +96,7 @@ var epoch = time.Now()
 func now() int64 { return int64(time.Since(epoch)) + 1 }
 
 func newConn(nc net.Conn, cfg *Config, h Handler) *Conn {
-	c := &Conn{cfg: cfg, nc: nc, h: h, done: make(chan struct{})}
+	c := &Conn{cfg: cfg, nc: nc, h: h, done: make(chan struct{}), parts: cfg.Partial}
 	c.remote.maxFrame = math.MaxUint32 // until its open says
 	if r, ok := nc.(interface{ ReadNow(p []byte) (int, error) }); ok {
 		c.now = r.ReadNow
@@ -181,6 +182,15 @@ func (c *Conn) ConnectionState() (tls.ConnectionState, bool) {
 		return t.ConnectionState(), true
 	}
 	return tls.ConnectionState{}, false
+}
+
+// SetPartial bounds the bytes of messages that have arrived in part in place of
+// Config.Partial: there may be reason to allow a peer that is known more, or one that
+// is not less.
+func (c *Conn) SetPartial(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.parts = n
 }
 
 // Close closes the connection with a condition, nil for an orderly end. What

@@ -195,6 +195,37 @@ func TestPartsAreCounted(t *testing.T) {
 	})
 }
 
+// TestSetPartial changes the bound of what arrives in part, in both directions.
+func TestSetPartial(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &book{}
+		p, conn := serve(t, amqp.Config{Partial: 8 << 10}, b)
+		p.begin().send(0, sending("a", 0, "q"), sending("b", 1, "q"), sending("c", 2, "q"))
+		part := func(handle uint32) {
+			m := first(handle, handle)
+			m.More = true
+			p.transfer(0, m, strings.Repeat("x", 5000)).write()
+			synctest.Wait()
+		}
+		conn.SetPartial(16 << 10)
+		part(0)
+		part(1)
+		if _, _, partial, _ := conn.Counters(); partial != 16<<10 || len(b.read()) != 0 {
+			t.Fatalf("%d bytes are held", partial)
+		}
+		conn.SetPartial(8 << 10)
+		part(2)
+		if d := expect[*codec.Detach](p); d.Handle != 2 || d.Error == nil || d.Error.Name != amqp.ResourceLimitExceeded {
+			t.Errorf("%+v", d)
+		}
+		// What had been taken goes on as far as there is room.
+		p.transfer(0, &codec.Transfer{Handle: 0}, "").write()
+		if d := expect[*codec.Disposition](p); d.First != 0 {
+			t.Errorf("%+v", d)
+		}
+	})
+}
+
 // TestCreditInSteps checks that credit is given in large steps, and is all there
 // again once half is used up.
 func TestCreditInSteps(t *testing.T) {

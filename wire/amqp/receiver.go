@@ -156,10 +156,10 @@ func (r *Receiver) add(payload []byte) *codec.Condition {
 		return tooLarge(size, r.most)
 	}
 	// What counts is the memory, not the bytes.
-	m.buf = m.buf.reserve(len(payload), int(min(r.most, uint64(c.cfg.Partial))))
+	m.buf = m.buf.reserve(len(payload), int(min(r.most, uint64(c.parts))))
 	c.partial += cap(m.buf.b) - had
-	if c.partial > c.cfg.Partial {
-		return Refuse(ResourceLimitExceeded, "messages that have arrived in part take more than %d bytes", c.cfg.Partial)
+	if c.partial > c.parts {
+		return Refuse(ResourceLimitExceeded, "messages that have arrived in part take more than %d bytes", c.parts)
 	}
 	m.buf.b = append(m.buf.b, payload...)
 	return nil

@@ -120,6 +120,7 @@ func (c *conn) drop(d *device) {
 	defer c.mu.Unlock()
 	if i := slices.Index(c.devices, d); i >= 0 {
 		c.devices = slices.Delete(c.devices, i, i+1)
+		c.allow()
 		c.arm()
 	}
 }
@@ -169,6 +170,7 @@ func (c *conn) connect(addr hubamqp.Address, p *hubamqp.LinkProperties) (*device
 	c.admit()
 	c.mu.Lock()
 	c.devices = append(c.devices, d)
+	c.allow()
 	c.arm()
 	c.mu.Unlock()
 	if err := d.ended(); err != nil { // it was hung up before it was there to be dropped

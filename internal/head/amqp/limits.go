@@ -5,6 +5,7 @@ import (
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/wire/dpsjson"
+	"github.com/causeway-iot/causeway/internal/wire/hubamqp"
 )
 
 // Limits bounds what connections may use. A zero field means its default.
@@ -89,6 +90,13 @@ const (
 	maxMethodMessage = 2 * causeway.MaxMethodPayload
 	// maxCBSMessage bounds a request to $cbs.
 	maxCBSMessage = 64 << 10
+	// halfOpenParts bounds what a client that has proven nothing may have sent in
+	// part: some requests to $cbs. Others have knownParts, and deviceParts for each
+	// identity with links, which is its largest message: those of many identities
+	// may come side by side.
+	halfOpenParts = 4 * maxCBSMessage
+	knownParts    = 4 << 20
+	deviceParts   = hubamqp.MaxTransfer
 	// maxCBSLinks bounds the links of a connection for replies from $cbs.
 	maxCBSLinks = 64
 	// registrationCredit is how many requests of a device that registers may wait

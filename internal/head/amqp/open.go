@@ -44,8 +44,21 @@ func (c *conn) Open(w *wire.Conn, o *codec.Open) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.certified = certified
+	c.allow()
 	c.arm()
 	return nil
+}
+
+// allow bounds what the client may have sent in part by what it has proven; c.mu is
+// held.
+func (c *conn) allow() {
+	n := halfOpenParts
+	if !c.half {
+		n = knownParts + len(c.devices)*deviceParts
+	}
+	if c.w != nil {
+		c.w.SetPartial(n)
+	}
 }
 
 // resolve returns the hub of the host that the client asks for: in its open, or
@@ -96,6 +109,7 @@ func (c *conn) admit() {
 	c.mu.Lock()
 	half := c.half
 	c.half = false
+	c.allow()
 	c.mu.Unlock()
 	if half {
 		c.v.conns.Admit()

@@ -427,6 +427,70 @@ func TestSlowHub(t *testing.T) {
 	})
 }
 
+// TestManyInPart: large messages of many devices may come side by side.
+func TestManyInPart(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		const devices, size = 40, 250_000
+		c := w.raw()
+		c.hello()
+		c.attach(&codec.Attach{Name: "cbs", Handle: 0, Target: &codec.Target{Address: codec.Some("$cbs")}, Source: &codec.Source{}, InitialDeliveryCount: codec.Some(uint32(0))})
+		c.write(c.transfer(0, codec.Transfer{Settled: codec.Some(true)}, hubamqp.AppendPutToken(nil, hubamqp.PutToken{
+			MessageID: codec.String("1"), Type: hubamqp.TokenSAS, Name: host, Token: causeway.Secret(policyToken("device", "", inAnHour())),
+		})))
+		message := hubamqp.AppendTelemetry(nil, &causeway.Message{Body: make([]byte, size)})
+		for i := range uint32(devices) {
+			id := w.add(fmt.Sprintf("many%d", i), "")
+			c.attach(&codec.Attach{
+				Name: id.Device, Handle: 1 + i, Source: &codec.Source{}, InitialDeliveryCount: codec.Some(uint32(0)),
+				Target: &codec.Target{Address: codec.Some(hubamqp.DeviceAddress(hubamqp.KindTelemetry, id))},
+			})
+		}
+		const frame = 50_000
+		for from := 0; from < len(message); from += frame {
+			part := message[from:min(from+frame, len(message))]
+			for i := range uint32(devices) {
+				c.write(c.transfer(1+i, codec.Transfer{DeliveryID: codec.Some(100 + i), More: from+frame < len(message)}, part))
+			}
+		}
+		for got := uint32(0); got < devices; {
+			d := expect[*codec.Disposition](c)
+			if d.State.Kind != codec.CodeAccepted {
+				t.Fatalf("%+v", d)
+			}
+			got += d.Last.Or(d.First) - d.First + 1
+		}
+	})
+}
+
+// TestStrangersInPart: who has proven nothing cannot have much kept.
+func TestStrangersInPart(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		c := w.raw()
+		c.hello()
+		n := uint32(0)
+		for ; n < 20; n++ {
+			c.send(&codec.Attach{Name: fmt.Sprint(n), Handle: n, Target: &codec.Target{Address: codec.Some("$cbs")}, Source: &codec.Source{}, InitialDeliveryCount: codec.Some(uint32(0))})
+			expect[*codec.Attach](c)
+			expect[*codec.Flow](c)
+			c.write(c.transfer(n, codec.Transfer{More: true}, make([]byte, 60_000)))
+			c.send(&codec.Flow{IncomingWindow: 1000, OutgoingWindow: 1000, Handle: codec.Some(n), Echo: true, DeliveryCount: codec.Some(uint32(1))})
+			p, err := c.next() // the echo, unless it was too much
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d, ok := p.(*codec.Detach); ok {
+				if d.Error == nil || d.Error.Name != wire.ResourceLimitExceeded {
+					t.Errorf("%+v", d)
+				}
+				break
+			}
+		}
+		if n != 4 {
+			t.Errorf("%d large requests were kept in part", n)
+		}
+	})
+}
+
 // TestVanishing: a client that is gone in the middle of a message leaves nothing
 // behind.
 func TestVanishing(t *testing.T) {
