@@ -549,6 +549,31 @@ func TestDrainWaiting(t *testing.T) {
 			t.Error(x)
 		}
 	})
+	// Who waits for something else than credit is not waited for.
+	synctest.Test(t, func(t *testing.T) {
+		b := &book{options: amqp.SenderOptions{Unsettled: 1}}
+		p, _ := serve(t, amqp.Config{}, b)
+		snd := attachSender(p, b)
+		done := send(t.Context(), snd, "a", "b")
+		f := credit(0, 5)
+		f.Drain = true
+		p.send(0, f)
+		synctest.Wait()
+		snd.Drained()
+		expect[*codec.Transfer](p)
+		if f := expect[*codec.Flow](p); f.DeliveryCount.V != 5 || f.LinkCredit.V != 0 || !f.Drain {
+			t.Error(f)
+		}
+		p.send(0, &codec.Disposition{Role: codec.Receiver, First: 0, Settled: true, State: codec.Accepted()})
+		p.none()
+		f = credit(0, 1)
+		f.DeliveryCount = codec.Some(uint32(5))
+		p.send(0, f)
+		expect[*codec.Transfer](p)
+		if got := <-done; got != "2 <nil>" {
+			t.Error(got)
+		}
+	})
 }
 
 // TestRepeatedDisposition: a peer that says over and over what it makes of a

@@ -43,7 +43,7 @@ func (s *Sender) Send(ctx context.Context, messages ...Transfer) (n int, err err
 		s.wake()
 	}
 	s.sends--
-	s.drains()
+	s.drains(s.sends == 0)
 	c.flushLocked(c.unread())
 	return n, err
 }
@@ -60,7 +60,7 @@ func (s *Sender) sendOne(ctx context.Context, m *Transfer) error {
 		case s.over():
 			return s.err()
 		case s.credit == 0 || !s.mayTrack(m) || s.rest != nil:
-			s.drains() // there is none left for this one
+			s.drains(s.rest == nil) // there is no more for this one now
 			if err := s.pause(ctx); err != nil {
 				return err
 			}

@@ -111,15 +111,17 @@ func (s *Sender) Drained() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s.due = s.drain
-	if s.drains() {
+	if s.drains(s.sends == 0) {
 		c.kick()
+	} else if s.due {
+		s.wake() // they may wait for something else than credit
 	}
 }
 
-// drains ends a drain for which nothing can be sent any more, and reports whether
-// it did; the mutex is held.
-func (s *Sender) drains() bool {
-	if !s.drain || s.over() || s.credit > 0 && (s.sends > 0 || !s.due && !s.drainsAlone()) {
+// drains ends a drain if there is no credit left, or, with over, nothing else to be
+// sent by who is in Send, and reports whether it did; the mutex is held.
+func (s *Sender) drains(over bool) bool {
+	if !s.drain || s.over() || s.credit > 0 && (!over || !s.due && !s.drainsAlone()) {
 		return false
 	}
 	s.drainedLocked()
