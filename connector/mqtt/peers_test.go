@@ -58,7 +58,7 @@ func TestMosquitto(t *testing.T) {
 	}
 	port := mosquitto(t)
 	for _, version := range []string{"5", "3.1.1"} {
-		cmd := exec.CommandContext(t.Context(), sub, "-p", port, "-V", map[string]string{"5": "5", "3.1.1": "311"}[version], "-q", "1", "-t", "causeway/#", "-F", "%t %p", "-C", "501")
+		cmd := exec.CommandContext(t.Context(), sub, "-p", port, "-V", map[string]string{"5": "5", "3.1.1": "311"}[version], "-q", "1", "-t", "causeway/#", "-F", "%t %p", "-W", "120")
 		out, err := cmd.StdoutPipe()
 		if err != nil {
 			t.Fatal(err)
@@ -89,7 +89,7 @@ func TestMosquitto(t *testing.T) {
 			}
 		}
 		n := 0
-		for n < 490 && lines.Scan() {
+		for n < 500 && lines.Scan() {
 			text := lines.Text()
 			if strings.HasPrefix(text, "causeway/probe") {
 				continue
@@ -101,7 +101,7 @@ func TestMosquitto(t *testing.T) {
 		}
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
-		if n != 490 {
+		if n != 500 {
 			t.Errorf("version %s: %d messages", version, n)
 		}
 	}
