@@ -23,8 +23,8 @@ func sideBySide(t *testing.T, unshare []string) {
 	close(queue)
 	var wg sync.WaitGroup
 	var said sync.Mutex
-	// The suites wait more than they work.
-	for range min(max(2, runtime.NumCPU()), len(suites)) {
+	// The SDKs have little patience: a suite gets two processors.
+	for range min(max(1, runtime.NumCPU()/2), len(suites)) {
 		wg.Go(func() {
 			for s := range queue {
 				t.Run(s.name, func(t *testing.T) {

@@ -76,7 +76,7 @@ export function request(method, url, { headers = {}, body, token = serviceToken(
  * events resolves to the stored telemetry of a device once `enough(list)` holds,
  * reading from the start of the log; rejects after a time.
  */
-export function events(deviceId, enough, timeoutMs = 20000, hub = { name: 'localhost', connectionString: service }) {
+export function events(deviceId, enough, timeoutMs = 60000, hub = { name: 'localhost', connectionString: service }) {
   return new Promise((resolve, reject) => {
     const seen = [];
     const url = `${adminUrl}/hubs/${hub.name}/events?from=earliest&device=${encodeURIComponent(deviceId)}`;
@@ -202,7 +202,7 @@ export async function createDevice(prefix, authentication) {
 }
 
 /** until polls fn until it returns something true. */
-export async function until(what, fn, timeoutMs = 20000) {
+export async function until(what, fn, timeoutMs = 60000) {
   for (const end = Date.now() + timeoutMs; ;) {
     const v = await fn();
     if (v) return v;
@@ -218,7 +218,7 @@ export async function until(what, fn, timeoutMs = 20000) {
  */
 export const closed = (c) => Promise.race([c.close().catch(() => {}), new Promise((resolve) => { setTimeout(resolve, 2000).unref(); })]);
 
-export const once = (emitter, name, timeoutMs = 20000) => new Promise((resolve, reject) => {
+export const once = (emitter, name, timeoutMs = 60000) => new Promise((resolve, reject) => {
   const timer = setTimeout(() => reject(new Error(`timed out waiting for ${name}`)), timeoutMs).unref();
   emitter.once(name, (v) => { clearTimeout(timer); resolve(v); });
 });

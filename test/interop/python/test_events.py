@@ -74,7 +74,7 @@ def read_all(bodies):
     t = threading.Thread(target=client.receive_batch, args=(on_batch,), kwargs={"starting_position": Sent.start, "max_wait_time": 1})
     t.start()
     try:
-        if not done.wait(30):
+        if not done.wait(60):
             raise AssertionError(f"only {len(seen)} of {len(bodies)} events")
     finally:
         client.close()
@@ -162,7 +162,7 @@ class EventCases:
         r.stop = stop
         return r
 
-    async def until(self, what, fn, timeout=30):
+    async def until(self, what, fn, timeout=60):
         return await world.until(what, fn, timeout)
 
     async def test_properties(self):

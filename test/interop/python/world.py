@@ -215,7 +215,7 @@ def module_string(m):
     )
 
 
-async def until(what, fn, timeout=20):
+async def until(what, fn, timeout=60):
     """Poll fn until it returns something true."""
     deadline = time.monotonic() + timeout
     while True:

@@ -298,7 +298,7 @@ final class World {
 
   /** Polls until f returns something that is not null and not false. */
   static <T> T until(String what, Callable<T> f) throws Exception {
-    return until(what, 20, f);
+    return until(what, 60, f);
   }
 
   static <T> T until(String what, int seconds, Callable<T> f) throws Exception {
