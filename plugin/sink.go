@@ -114,9 +114,14 @@ func FailureOf(err error) SendError {
 // Container is where an Archiver puts objects. It is one container of a blob
 // store.
 type Container interface {
-	// Put makes or replaces an object and returns when it is durable.
-	Put(ctx context.Context, name, contentType string, body io.Reader) error
+	// Put makes an object and returns when it is durable. Of says in a few
+	// letters what it is an object of; it replaces one of the same, and is
+	// ErrTaken when there is one of something else.
+	Put(ctx context.Context, name, contentType, of string, body io.Reader) error
 }
+
+// ErrTaken says that a name is that of an object which must not be replaced.
+var ErrTaken = errors.New("there is another object of that name")
 
 // Env is what a sink is given besides its settings.
 type Env struct {

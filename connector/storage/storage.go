@@ -3,12 +3,15 @@
 // JSON, each with what came to one partition in some minutes.
 //
 // A chunk that is written again, after an error or a crash, gets the same name
-// and replaces what was there.
+// and replaces what was there. Nothing else is replaced: where another endpoint
+// has a file of the name, or somebody has put one there, it gets a longer name.
 package storage
 
 import (
 	"bufio"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -117,20 +120,41 @@ func (s *Sink) Archive(ctx context.Context, c plugin.Chunk) error {
 	if err != nil {
 		return fmt.Errorf("container %s: %w", s.c.Container, err)
 	}
+	of := s.of(c)
+	for _, name := range s.names(c, of) {
+		err = s.put(ctx, to, name, of, c)
+		if !errors.Is(err, plugin.ErrTaken) {
+			break
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("container %s: %w", s.c.Container, err)
+	}
+	return nil
+}
+
+// put writes a chunk under a name.
+func (s *Sink) put(ctx context.Context, to plugin.Container, name, of string, c plugin.Chunk) error {
 	r, w := io.Pipe()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		w.CloseWithError(s.write(w, c.Messages))
 	}()
-	name := s.name(c)
-	err = to.Put(ctx, name, s.contentType(), r)
+	err := to.Put(ctx, name, s.contentType(), of, r)
 	_ = r.CloseWithError(errors.New("nobody reads on")) // always nil
 	<-done
 	if err != nil {
-		return fmt.Errorf("write %s to container %s: %w", name, s.c.Container, err)
+		return fmt.Errorf("write %s: %w", name, err)
 	}
 	return nil
+}
+
+// of names a chunk among those of all endpoints that there ever were: by where it
+// begins in the queue, and when that message came.
+func (s *Sink) of(c plugin.Chunk) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%d\x00%d\x00%d", s.env.Hub, s.env.Endpoint, c.Partition, c.First, c.Time.UnixNano()))
+	return hex.EncodeToString(sum[:8])
 }
 
 // write writes messages in the encoding of the sink.
@@ -155,20 +179,24 @@ func (s *Sink) contentType() string {
 	return "avro/binary"
 }
 
-// name returns what the file of a chunk is called: after the minute in which its
-// first message came. A chunk that begins in the minute in which the one before
-// it ends has the position of its first message too: that one may have the name.
-func (s *Sink) name(c plugin.Chunk) string {
+// names returns what the file of a chunk may be called, the best first: after the
+// minute in which its first message came. A chunk that begins in the minute in
+// which the one before it ends has the position of its first message too: that one
+// may have the name. The longer names are for when another file has the others.
+func (s *Sink) names(c plugin.Chunk, of string) []string {
 	at := c.Time.UTC()
 	name := strings.NewReplacer(
 		"{iothub}", s.env.Hub, "{partition}", strconv.Itoa(c.Partition),
 		"{YYYY}", at.Format("2006"), "{MM}", at.Format("01"), "{DD}", at.Format("02"), "{HH}", at.Format("15"), "{mm}", at.Format("04"),
 	).Replace(s.c.Format)
-	if !c.Follows.IsZero() && c.Follows.UTC().Truncate(time.Minute).Equal(at.Truncate(time.Minute)) {
-		name += "-" + strconv.FormatInt(c.First, 10)
-	}
+	extension := ".avro"
 	if s.c.Encoding == JSON {
-		return name + ".json"
+		extension = ".json"
 	}
-	return name + ".avro"
+	first := name + "-" + strconv.FormatInt(c.First, 10)
+	all := []string{name + extension, first + extension, first + "-" + of + extension}
+	if !c.Follows.IsZero() && c.Follows.UTC().Truncate(time.Minute).Equal(at.Truncate(time.Minute)) {
+		return all[1:]
+	}
+	return all
 }

@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -28,12 +30,19 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type bucket struct {
 	mu    sync.Mutex
 	files map[string][]byte
+	of    map[string]string
 	fail  error
 }
 
-func (b *bucket) Put(_ context.Context, name, _ string, r io.Reader) error {
+func (b *bucket) Put(_ context.Context, name, _, of string, r io.Reader) error {
 	if b.fail != nil {
 		return b.fail // without reading
+	}
+	b.mu.Lock()
+	was, there := b.of[name]
+	b.mu.Unlock()
+	if there && was != of {
+		return plugin.ErrTaken
 	}
 	text, err := io.ReadAll(r)
 	if err != nil {
@@ -41,7 +50,10 @@ func (b *bucket) Put(_ context.Context, name, _ string, r io.Reader) error {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.files[name] = text
+	if b.of == nil {
+		b.of = map[string]string{}
+	}
+	b.files[name], b.of[name] = text, of
 	return nil
 }
 
@@ -167,6 +179,41 @@ func TestLines(t *testing.T) {
 	}
 	if err := s.Send(t.Context(), []causeway.Message{{Enqueued: noon, Sequence: 9}}); err != nil || len(b.files["2026-03-04/12_05_0_plant-9.json"]) == 0 {
 		t.Errorf("files %q: %v", b.files, err)
+	}
+}
+
+// Nothing is lost where several endpoints write to one container, nor where one is
+// removed and made again: a file replaces only what is of the same chunk.
+func TestTaken(t *testing.T) {
+	b := &bucket{files: map[string][]byte{}}
+	sink := func(endpoint string) plugin.Archiver {
+		return plugintest.Open(t, storage.New, json.RawMessage(`{"containerName":"telemetry","encoding":"json"}`), nil, plugin.Env{
+			Hub: "plant", Endpoint: endpoint, Container: func(string) (plugin.Container, error) { return b, nil },
+		}).(plugin.Archiver)
+	}
+	write := func(s plugin.Archiver, c plugin.Chunk) {
+		t.Helper()
+		if err := s.Archive(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	one, other := sink("one"), sink("other")
+	write(one, chunk(1, nil))
+	write(other, chunk(2, nil))
+	later := chunk(3, nil) // of the next queue of that name, which begins anew
+	later.Time = later.Time.Add(-time.Second)
+	write(one, later)
+	again := chunk(4, nil) // what was written already, and more
+	write(one, again)
+	var lines []int
+	for _, name := range slices.Sorted(maps.Keys(b.files)) {
+		if !strings.HasPrefix(name, "plant/2/2026/03/04/12/05") || !strings.HasSuffix(name, ".json") {
+			t.Errorf("file %q", name)
+		}
+		lines = append(lines, bytes.Count(b.files[name], []byte("\n")))
+	}
+	if want := []int{3, 2, 4}; !slices.Equal(lines, want) {
+		t.Errorf("files of %v lines, want %v: %v", lines, want, slices.Sorted(maps.Keys(b.files)))
 	}
 }
 

@@ -3,6 +3,7 @@ package cloud
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"path/filepath"
 	"time"
@@ -130,9 +131,21 @@ type container struct {
 	name  string
 }
 
-// Put makes or replaces a blob.
-func (c container) Put(ctx context.Context, name, contentType string, body io.Reader) error {
-	o := blob.Options{Properties: blob.Properties{ContentType: contentType}}
+// ofMetadata is the metadata of a blob that says what an endpoint made it of.
+const ofMetadata = "chunk"
+
+// Put makes a blob, or replaces one of the same. Whatever else has the name stays:
+// the file of another endpoint, or of one that had the name of this one before.
+func (c container) Put(ctx context.Context, name, contentType, of string, body io.Reader) error {
+	o := blob.Options{
+		Properties: blob.Properties{ContentType: contentType, Metadata: map[string]string{ofMetadata: of}},
+		Check: func(now *blob.Attrs) error {
+			if now != nil && now.Metadata[ofMetadata] != of {
+				return fmt.Errorf("blob %q: %w", name, plugin.ErrTaken)
+			}
+			return nil
+		},
+	}
 	if _, err := c.store.Stat(ctx, c.name); errors.Is(err, blob.ErrNoContainer) {
 		if err := c.store.Create(ctx, c.name); err != nil && !errors.Is(err, blob.ErrExists) {
 			return err

@@ -49,7 +49,7 @@ type files struct {
 	by map[string]string
 }
 
-func (f *files) Put(_ context.Context, name, _ string, r io.Reader) error {
+func (f *files) Put(_ context.Context, name, _, _ string, r io.Reader) error {
 	b, err := io.ReadAll(r)
 	f.mu.Lock()
 	defer f.mu.Unlock()
