@@ -22,7 +22,6 @@ import (
 	"github.com/causeway-iot/causeway/internal/app/cloud"
 	"github.com/causeway-iot/causeway/internal/app/config"
 	"github.com/causeway-iot/causeway/internal/core/attestation"
-	"github.com/causeway-iot/causeway/internal/wire/dpstopic"
 	"github.com/causeway-iot/causeway/internal/wire/sas"
 )
 
@@ -183,48 +182,5 @@ func TestIssued(t *testing.T) {
 	}
 	if got := r.metrics(dir); !strings.Contains(got, `causeway_dps_authority_expiry_seconds{authority="(issuing)",service="dps"}`) {
 		t.Error("no metric of when the authority ends")
-	}
-}
-
-// TestIssuedOverMQTT has a certificate issued over MQTT.
-func TestIssuedOverMQTT(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "data")
-	cfg := configFor(dir)
-	cfg.Provisioning = []config.Provisioning{{Name: "dps", Hosts: []string{"localhost"}}}
-	r := start(t, cfg, cloud.Options{Group: "devices"})
-	conn := r.Connection()
-	if _, err := r.admin(dir).PutCredentialPolicy(t.Context(), "dps", client.CredentialPolicy{Name: "ops", LifetimeSeconds: 86400}, ""); err != nil {
-		t.Fatal(err)
-	}
-	status, body := certifiedCall(t, r, "PUT", "/enrollmentGroups/devices?api-version=2025-07-01-preview", serviceToken(t, conn.DPSServiceConnectionString), "application/json",
-		`{"enrollmentGroupId":"devices","attestation":{"type":"symmetricKey"},"credentialPolicyName":"ops"}`, nil)
-	if status != 200 {
-		t.Fatalf("enrollment group: %d %s", status, body)
-	}
-	key, err := attestation.DeriveKey(causeway.Secret(conn.DPSGroupKey), "press-2")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, csr := newRequest(t, "press-2")
-	request := `{"registrationId":"press-2","csr":"` + csr + `"}`
-	for version, want := range map[string]int{"2019-03-31": 0, "2025-07-01-preview": 3} {
-		d := registerIn(t, r, version, conn.DPSIDScope, "press-2", key)
-		a, body := d.ask(dpstopic.Request{Register: true, RID: "0"}, request)
-		_, rest, _ := strings.Cut(body, `"operationId":"`)
-		operation, _, _ := strings.Cut(rest, `"`)
-		for end := time.Now().Add(patience); a.Status == 202; {
-			if a, body = d.ask(dpstopic.Request{RID: "1", Operation: operation}, " "); time.Now().After(end) {
-				t.Fatalf("the registration does not end: %s", body)
-			}
-		}
-		var op struct {
-			State struct {
-				Status string
-				Chain  [][]byte `json:"issuedCertificateChain"`
-			} `json:"registrationState"`
-		}
-		if err := json.Unmarshal([]byte(body), &op); err != nil || op.State.Status != "assigned" || len(op.State.Chain) != want {
-			t.Errorf("%s: %d certificates, want %d: %s, %v", version, len(op.State.Chain), want, body, err)
-		}
 	}
 }

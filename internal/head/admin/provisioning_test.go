@@ -279,6 +279,8 @@ func TestProvisioningEtags(t *testing.T) {
 		{"PUT", "/hubs/myhub", `{"weight":2}`},
 		{"DELETE", "/hubs/myhub", ""},
 		{"DELETE", "/policies/p", ""},
+		{"PUT", "/throttle", `{"limits":{"polls":5}}`},
+		{"PUT", "/regions", `{"networks":[{"network":"10.0.0.0/8","region":"eu"}]}`},
 	} {
 		ask := func(etag string) int {
 			return w.doIf(r[0], "/api/v1/provisioning/dps"+r[1], r[2], etag).status
@@ -288,6 +290,15 @@ func TestProvisioningEtags(t *testing.T) {
 		}
 		if got := ask(`"` + w.service().ETag + `"`); got >= 300 {
 			t.Errorf("%s %s with the etag: %d", r[0], r[1], got)
+		}
+	}
+	// What is a part of the service shows the etag that it has with it.
+	for path, change := range map[string]string{"/throttle": `{"limits":{"polls":6}}`, "/regions": `{}`} {
+		before := w.service().ETag
+		got := w.do("GET", "/api/v1/provisioning/dps"+path, "", "admin").want(200).header.Get("ETag")
+		after := w.doIf("PUT", "/api/v1/provisioning/dps"+path, change, got).want(200).header.Get("ETag")
+		if got != `"`+before+`"` || after == got || after != `"`+w.service().ETag+`"` {
+			t.Errorf("%s: the etag %s, then %s; of the service %s, then %s", path, got, after, before, w.service().ETag)
 		}
 	}
 	for _, any := range []string{"*", w.service().ETag, `W/"` + w.service().ETag + `"`} {

@@ -28,7 +28,10 @@ type latencyBody struct {
 	Millis int    `json:"milliseconds" minimum:"0" maximum:"100000"`
 }
 
-type regionsOutput struct{ Body regionsBody }
+type regionsOutput struct {
+	ETag string `header:"ETag" doc:"Of the service, which this is a part of"`
+	Body regionsBody
+}
 
 type setRegionsInput struct {
 	ChangedPath
@@ -78,7 +81,7 @@ func (s *Server) setRegions(ctx context.Context, in *setRegionsInput) (*regionsO
 }
 
 func newRegions(i *dps.Instance) *regionsOutput {
-	out := &regionsOutput{regionsBody{Networks: []networkBody{}, Latencies: []latencyBody{}}}
+	out := &regionsOutput{ETag: `"` + serviceETag(i) + `"`, Body: regionsBody{Networks: []networkBody{}, Latencies: []latencyBody{}}}
 	for _, n := range i.Geo.Networks {
 		out.Body.Networks = append(out.Body.Networks, networkBody{n.Prefix.String(), n.Region})
 	}

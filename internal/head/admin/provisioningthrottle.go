@@ -17,7 +17,10 @@ type throttleBody struct {
 	Effective map[string]int `json:"effective" nullable:"false" readOnly:"true" required:"false" doc:"What that comes to, by name; one that is missing has no limit"`
 }
 
-type throttleOutput struct{ Body throttleBody }
+type throttleOutput struct {
+	ETag string `header:"ETag" doc:"Of the service, which this is a part of"`
+	Body throttleBody
+}
 
 type setThrottleInput struct {
 	ChangedPath
@@ -59,7 +62,7 @@ func (s *Server) setThrottle(ctx context.Context, in *setThrottleInput) (*thrott
 }
 
 func newThrottle(i *dps.Instance) *throttleOutput {
-	out := &throttleOutput{throttleBody{Preset: i.Throttle.Preset, Limits: map[string]int{}, Effective: map[string]int{}}}
+	out := &throttleOutput{ETag: `"` + serviceETag(i) + `"`, Body: throttleBody{Preset: i.Throttle.Preset, Limits: map[string]int{}, Effective: map[string]int{}}}
 	for name, n := range i.Throttle.Limits {
 		out.Body.Limits[name] = n
 	}

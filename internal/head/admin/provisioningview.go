@@ -19,7 +19,7 @@ type serviceBody struct {
 	Hubs       []linkBody               `json:"hubs" nullable:"false" doc:"Linked hubs, in the order in which a static allocation looks at them"`
 	Policies   []provisioningPolicyBody `json:"policies" nullable:"false" doc:"Shared access policies, without their keys"`
 	Created    time.Time                `json:"created" doc:"When it was created"`
-	ETag       string                   `json:"etag" doc:"Changes when any of this does"`
+	ETag       string                   `json:"etag" doc:"Changes when any of this does, its throttle or its regions"`
 }
 
 // linkBody is a hub that devices may be assigned to.
