@@ -128,21 +128,21 @@ func TestDamagedDeadLetters(t *testing.T) {
 		return s, q
 	}
 	s, q := open()
-	var batch []causeway.Message // more than the queue may hold
-	for n := range 101 {
+	var batch []causeway.Message // the queue holds the first hundred
+	for n := range 201 {
 		batch = append(batch, message("d", n))
 	}
-	batch[100].ID = "text-100"
+	batch[200].ID = "text-200"
 	if err := q.Append(t.Context(), batch...); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	damage(t, dir, "text-100")
+	damage(t, dir, "text-200")
 
 	s, _ = open()
-	if letters := dead(t, s, "web"); len(letters) != 100 || string(letters[99].Message.Body) != "99" {
+	if letters := dead(t, s, "web"); len(letters) != 100 || string(letters[99].Message.Body) != "199" {
 		t.Errorf("%d dead letters, want the 100 that are not spoilt", len(letters))
 	}
 	if err := s.Purge(t.Context(), "web"); err != nil {

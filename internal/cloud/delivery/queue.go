@@ -169,16 +169,17 @@ func (q *Queue) Append(ctx context.Context, msgs ...causeway.Message) error {
 	return nil
 }
 
+// appendTo stores messages in a partition: as many of them as there is room for,
+// or else it would depend on how they happen to come together which of them wait.
 func (q *Queue) appendTo(ctx context.Context, pt *part, msgs []*causeway.Message) error {
-	size := uint64(0)
-	for _, m := range msgs {
-		size += weight(m)
-	}
-	err := q.store(ctx, pt, size, msgs)
+	n, size := q.fit(msgs)
+	err := q.store(ctx, pt, size, msgs[:n])
 	switch {
+	case err == nil && n < len(msgs):
+		return q.overflow(ctx, obituary{endpoint: q.name, reason: ReasonFull}, msgs[n:])
 	case err == nil || ctx.Err() != nil:
 		return err
-	case errors.Is(err, errFull):
+	case errors.Is(err, errFull): // others have taken the room meanwhile
 		return q.overflow(ctx, obituary{endpoint: q.name, reason: ReasonFull}, msgs)
 	}
 	q.out.Error("the queue of an endpoint does not store messages", obs.KeyError, err)
@@ -188,8 +189,26 @@ func (q *Queue) appendTo(ctx context.Context, pt *part, msgs []*causeway.Message
 // errFull says that a queue has no room.
 var errFull = errors.New("the queue is full")
 
+// fit returns how many of the messages there is room for, the first ones, and what
+// these weigh.
+func (q *Queue) fit(msgs []*causeway.Message) (n int, size uint64) {
+	p := q.policy.Load()
+	room, bytes := p.MaxMessages-q.messages.Load(), p.MaxBytes-q.bytes.Load()
+	for _, m := range msgs {
+		more := size + weight(m)
+		if int64(n) >= room || int64(more) > bytes { //nolint:gosec // a size
+			break
+		}
+		n, size = n+1, more
+	}
+	return n, size
+}
+
 // store stores messages of a weight in a partition.
 func (q *Queue) store(ctx context.Context, pt *part, size uint64, msgs []*causeway.Message) error {
+	if len(msgs) == 0 {
+		return nil
+	}
 	if !q.reserve(len(msgs), size) {
 		return errFull
 	}

@@ -217,6 +217,32 @@ func TestFull(t *testing.T) {
 	})
 }
 
+// Messages that come together fill a queue like those that come one by one.
+func TestFullInTheMiddle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, s := newWorld(t), &sink{on: func([]causeway.Message) error { return errDown }}
+		q := w.set("web", s, delivery.Policy{MaxMessages: 100})
+		var batch []causeway.Message
+		for n := 1; n <= 120; n++ {
+			batch = append(batch, message("a", n))
+		}
+		for _, part := range [][]causeway.Message{batch[:70], batch[70:]} {
+			if err := q.Append(t.Context(), part...); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if st := q.Status(); st.Waiting != 100 || st.DeadLettered != 20 {
+			t.Errorf("status: %+v", st)
+		}
+		if letters := dead(t, w.s, "web"); len(letters) != 20 || string(letters[0].Message.Body) != "101" {
+			t.Errorf("%d dead letters: %+v", len(letters), letters)
+		}
+		s.set(func(s *sink) { s.on = nil })
+		later(time.Minute)
+		s.want(t, "a", 1, 100)
+	})
+}
+
 func TestFullOfBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, s := newWorld(t), &sink{on: func([]causeway.Message) error { return errDown }}
