@@ -16,6 +16,15 @@ import (
 // dialogue that proves nothing, since some servers insist on one; the proof is a
 // token later.
 func dialAMQP(ctx context.Context, o *Options, e endpoint, keep time.Duration) (*amqp.Conn, error) {
+	var login *amqp.ClientSASL
+	if len(e.certificates) == 0 {
+		login = amqp.AnonymousSASL()
+	}
+	return loginAMQP(ctx, o, e, keep, login)
+}
+
+// loginAMQP opens a connection to e with a SASL dialogue; nil does without.
+func loginAMQP(ctx context.Context, o *Options, e endpoint, keep time.Duration, login *amqp.ClientSASL) (*amqp.Conn, error) {
 	nc, err := o.stream(ctx, e)
 	if err != nil {
 		return nil, err
@@ -25,9 +34,7 @@ func dialAMQP(ctx context.Context, o *Options, e endpoint, keep time.Duration) (
 		IdleTimeout: keep / 2, // a silent peer is given up after twice that
 		Properties:  codec.NewMap(codec.Symbol("product"), codec.String(o.product())),
 		Log:         o.log(),
-	}
-	if len(e.certificates) == 0 {
-		cfg.SASL = amqp.AnonymousSASL()
+		SASL:        login,
 	}
 	c, err := amqp.Dial(ctx, nc, amqp.Prepare(cfg), nil)
 	if err != nil {

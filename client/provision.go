@@ -16,8 +16,6 @@ import (
 	"fmt"
 	mathrand "math/rand/v2"
 	"net/http"
-	"net/url"
-	"strconv"
 	"time"
 
 	"github.com/causeway-iot/causeway"
@@ -44,9 +42,12 @@ const (
 type ProvisioningOptions struct {
 	Options
 
-	// Endpoint is the host name of the provisioning service, with a port if it
-	// is not HTTPSPort; "" is DefaultProvisioningEndpoint.
+	// Endpoint is the host name of the provisioning service, with a port if that of
+	// HTTPS and WebSockets is not HTTPSPort; "" is DefaultProvisioningEndpoint.
 	Endpoint string
+	// Transport is how the device asks: HTTPS, which "" is, MQTT, MQTTWS, AMQP or
+	// AMQPWS. Ports are those of Options.
+	Transport causeway.Transport
 	// IDScope is the service of the device. Required.
 	IDScope string
 	// RegistrationID is who the device is; "" is the common name of its
@@ -89,8 +90,9 @@ type Assignment struct {
 	// Waited is the part of the time that the device spent waiting because the
 	// service told it to.
 	Waited time.Duration
-	// Device connects the device to its hub with what it proved itself with. The
-	// caller adds handlers and what else it wants.
+	// Device connects the device to its hub with what it proved itself with, and by
+	// the transport it asked by unless that was HTTPS. The caller adds handlers and
+	// what else it wants.
 	Device DeviceOptions
 }
 
@@ -105,9 +107,8 @@ func DeriveDeviceKey(groupKey causeway.Secret, registrationID string) (causeway.
 	return causeway.Secret(base64.StdEncoding.EncodeToString(mac.Sum(nil))), nil
 }
 
-// Provision registers a device with a provisioning service over HTTPS, and
-// returns the hub that it was assigned to. It asks again as the service tells it
-// to. While the service is out of reach or too busy it tries again, longer and
+// Provision registers a device with a provisioning service, and returns the hub
+// that it was assigned to. It asks again as the service tells it to. While the service is out of reach or too busy it tries again, longer and
 // longer apart, until ctx ends or o.Attempts have failed.
 //
 // Errors of a service have the service's code, as those of a registration that
@@ -118,7 +119,7 @@ func Provision(ctx context.Context, o ProvisioningOptions) (Assignment, error) {
 	if err != nil {
 		return Assignment{}, err
 	}
-	defer p.rest.close()
+	defer p.courier.close()
 	a, err := p.run(ctx)
 	if err != nil {
 		return Assignment{}, fmt.Errorf("provision %s: %w", p.o.RegistrationID, err)
@@ -129,13 +130,31 @@ func Provision(ctx context.Context, o ProvisioningOptions) (Assignment, error) {
 // provisioning is one device that asks for its hub.
 type provisioning struct {
 	o       ProvisioningOptions
-	rest    *rest
+	courier courier
 	key     []byte // nil with a certificate
-	path    string
 	body    []byte
 	version string // of the API
 	failed  int    // attempts in a row
 	waited  time.Duration
+}
+
+// courier carries the questions of one device to the service. It is used by one
+// goroutine.
+type courier interface {
+	// ask sends the registration, or a question for an operation unless that is "",
+	// and returns the JSON of the answer. After is when to ask again, 0 when the
+	// service does not say; it may come with an error, which is a *causeway.Error
+	// when the service has refused.
+	ask(ctx context.Context, operation string) (reply []byte, after time.Duration, err error)
+	close()
+}
+
+// What is asked, in errors.
+func asking(operation string) string {
+	if operation == "" {
+		return "register"
+	}
+	return "ask for the hub"
 }
 
 func newProvisioning(o ProvisioningOptions) (*provisioning, error) {
@@ -164,7 +183,7 @@ func newProvisioning(o ProvisioningOptions) (*provisioning, error) {
 			return nil, err
 		}
 	}
-	p := &provisioning{o: o, path: "/" + url.PathEscape(o.IDScope) + "/registrations/" + url.PathEscape(o.RegistrationID)}
+	p := &provisioning{o: o}
 	switch {
 	case o.Key != "":
 		var err error
@@ -191,29 +210,44 @@ func newProvisioning(o ProvisioningOptions) (*provisioning, error) {
 	}{o.RegistrationID, o.Payload, csr}); err != nil {
 		return nil, fmt.Errorf("encode registration: %w", err)
 	}
-	p.dress()
+	switch o.Transport {
+	case "", causeway.HTTPS:
+		p.courier = newHTTPSCourier(p)
+	case causeway.MQTT, causeway.MQTTWS:
+		p.courier = &mqttCourier{p: p}
+	case causeway.AMQP, causeway.AMQPWS:
+		p.courier = &amqpCourier{p: p}
+	default:
+		return nil, fmt.Errorf("provisioning options: Transport %q is none of https, mqtt, mqtt-ws, amqp, amqp-ws", o.Transport)
+	}
 	return p, nil
 }
 
-// dress makes the connection of a device: one of its own, for a few requests.
-func (p *provisioning) dress() {
-	p.rest = newREST(p.o.Endpoint, &p.o.Options)
-	p.rest.header = func(h http.Header) error {
-		h.Set("Content-Type", "application/json; charset=utf-8")
-		if p.key != nil {
-			resource := p.o.IDScope + "/registrations/" + p.o.RegistrationID
-			h.Set("Authorization", sas.Sign(resource, p.key, "registration", time.Now().Add(TokenLifetime)))
-		}
-		return nil
+// token proves who the device is; "" for one with a certificate.
+func (p *provisioning) token() string {
+	if p.key == nil {
+		return ""
 	}
-	if t, ok := p.rest.http.Transport.(*http.Transport); ok {
-		t.ForceAttemptHTTP2 = false // its streams are of no use here, and cost memory
-		t.MaxIdleConnsPerHost = 1
-		t.TLSClientConfig.ClientSessionCache = nil // nothing is resumed
-		if p.o.Certificate != nil && p.key == nil {
-			t.TLSClientConfig.Certificates = []tls.Certificate{*p.o.Certificate}
-		}
+	return sas.Sign(p.address(), p.key, "registration", time.Now().Add(TokenLifetime))
+}
+
+// address is what the service calls the registration.
+func (p *provisioning) address() string {
+	return p.o.IDScope + "/registrations/" + p.o.RegistrationID
+}
+
+// endpoint returns where the service is, for what carries protocol.
+func (p *provisioning) endpoint(protocol string, port, usual int) endpoint {
+	host, own := splitHost(p.o.Endpoint)
+	e := endpoint{host: host, protocol: protocol}
+	if p.o.Transport == causeway.MQTTWS || p.o.Transport == causeway.AMQPWS {
+		e.socket, port, usual = hubSocket, cmp.Or(own, p.o.HTTPSPort), DefaultHTTPSPort
 	}
+	if p.key == nil {
+		e.certificates = []tls.Certificate{*p.o.Certificate}
+	}
+	e.addr = p.o.Options.address(host, port, usual)
+	return e
 }
 
 // provisioningReply is what the service says of an operation.
@@ -274,20 +308,13 @@ func (p *provisioning) run(ctx context.Context) (Assignment, error) {
 // how long to wait before the next; 0 with an error means that there is no use in
 // another.
 func (p *provisioning) ask(ctx context.Context, operation string) (r provisioningReply, pause time.Duration, err error) {
-	q := request{
-		method: http.MethodPut, path: p.path + "/register", raw: p.body, op: "register",
-		query: url.Values{"api-version": {p.version}},
-	}
-	if operation != "" {
-		q.method, q.path, q.raw, q.op = http.MethodGet, p.path+"/operations/"+url.PathEscape(operation), nil, "ask for the hub"
-	}
 	one, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	header, body, err := p.rest.once(one, q, q.raw)
-	after := retryAfter(header)
+	body, after, err := p.courier.ask(one, operation)
+	after = min(after, maxRetryAfter)
 	if err == nil {
 		if err = json.Unmarshal(body, &r); err != nil {
-			return r, 0, fmt.Errorf("%s: read reply: %w", q.op, err)
+			return r, 0, fmt.Errorf("%s: read reply: %w", asking(operation), err)
 		}
 		p.failed = 0
 		return r, cmp.Or(after, pollPause), nil
@@ -310,15 +337,6 @@ func (p *provisioning) again(err error) bool {
 	}
 	p.failed++
 	return p.o.Attempts == 0 || p.failed < p.o.Attempts
-}
-
-// retryAfter returns what a service asks for, 0 for nothing.
-func retryAfter(h http.Header) time.Duration {
-	n, err := strconv.Atoi(h.Get("Retry-After"))
-	if err != nil || n < 1 {
-		return 0
-	}
-	return min(time.Duration(min(n, 1<<20))*time.Second, maxRetryAfter)
 }
 
 func (r *provisioningReply) over() bool {
@@ -348,6 +366,9 @@ func (p *provisioning) assignment(r *provisioningReply) (Assignment, error) {
 		Waited: p.waited, Device: DeviceOptions{Options: p.o.Options},
 	}
 	a.Device.Address = "" // that was of the service
+	if p.o.Transport != causeway.HTTPS {
+		a.Device.Transport = p.o.Transport
+	}
 	cs := sas.ConnectionString{HostName: s.Hub, DeviceID: s.Device}
 	if len(s.Issued) > 0 && p.o.NewKey != nil {
 		if _, err := x509.ParseCertificate(s.Issued[0]); err != nil {

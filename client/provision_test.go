@@ -9,7 +9,9 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
+	"fmt"
 	"io"
 	"math/big"
 	"net"
@@ -18,6 +20,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -72,6 +76,140 @@ func TestProvision(t *testing.T) {
 	if _, err := client.Provision(w.ctx, other); err == nil || !strings.Contains(err.Error(), "certificate") {
 		t.Errorf("a server that is not trusted: %v", err)
 	}
+}
+
+// transports are all that devices may ask by.
+var transports = []causeway.Transport{causeway.HTTPS, causeway.MQTT, causeway.MQTTWS, causeway.AMQP, causeway.AMQPWS}
+
+// TestProvisionTransports takes devices with keys and with certificates to their hub,
+// by every transport, and through it by the same. Refusals are the same by each.
+func TestProvisionTransports(t *testing.T) {
+	w := newWorld(t)
+	enrollments, err := client.NewEnrollments(w.conn.DPSServiceConnectionString, w.o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer enrollments.Close()
+	for _, transport := range transports {
+		t.Run(string(transport), func(t *testing.T) {
+			o := client.ProvisioningOptions{
+				Options: w.o, Endpoint: w.conn.DPSGlobalEndpoint, IDScope: w.conn.DPSIDScope, RegistrationID: "key:" + string(transport),
+				GroupKey: causeway.Secret(w.conn.DPSGroupKey), Attempts: 1, Payload: json.RawMessage(`{"line":7}`), Transport: transport,
+			}
+			through := func(o client.ProvisioningOptions) {
+				t.Helper()
+				a, err := client.Provision(w.ctx, o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if a.Hub != "localhost" || a.DeviceID != o.RegistrationID || a.Substatus != "initialAssignment" || a.Waited == 0 || a.ETag == "" {
+					t.Errorf("%+v", a)
+				}
+				if want := transport; a.Device.Transport != want && want != causeway.HTTPS {
+					t.Errorf("it connects by %q, want %q", a.Device.Transport, want)
+				}
+				if err := w.connect(a.Device).Send(w.ctx, &causeway.Message{Body: []byte("hello")}); err != nil {
+					t.Error(err)
+				}
+			}
+			through(o)
+
+			cert := selfSigned(t, "cert-"+string(transport))
+			e := client.Enrollment{RegistrationID: "cert-" + string(transport), Attestation: client.EnrollmentAttestation{
+				Type: "x509", X509: &client.X509Attestation{Client: &client.CertificatePair{Primary: &client.EnrollmentCertificate{
+					Certificate: string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Certificate[0]})),
+				}}},
+			}}
+			if _, err := enrollments.Put(w.ctx, e, ""); err != nil {
+				t.Fatal(err)
+			}
+			with := o
+			with.RegistrationID, with.GroupKey, with.Certificate = e.RegistrationID, "", cert
+			through(with)
+
+			for what, c := range map[string]struct {
+				change func(*client.ProvisioningOptions)
+				code   causeway.Code
+			}{
+				"the key of another device": {func(o *client.ProvisioningOptions) { o.Key, o.GroupKey = "c2VjcmV0LWtleS1zZWNyZXQ=", "" }, 401002},
+				"another certificate":       {func(o *client.ProvisioningOptions) { o.GroupKey, o.Certificate = "", selfSigned(t, o.RegistrationID) }, 401002},
+				"another scope":             {func(o *client.ProvisioningOptions) { o.IDScope = "0neNOWHERE" }, 404203},
+			} {
+				other := o
+				c.change(&other)
+				_, err := client.Provision(w.ctx, other)
+				if e, ok := errors.AsType[*causeway.Error](err); !ok || e.Code != c.code || e.Op != "register" {
+					t.Errorf("%s: %v", what, err)
+				}
+			}
+			lost := o
+			lost.Address, lost.HTTPSPort, lost.MQTTPort, lost.AMQPPort = "127.0.0.1", 1, 1, 1
+			if _, err := client.Provision(w.ctx, lost); !strings.Contains(fmt.Sprint(err), "refused") || causeway.CodeOf(err) != causeway.ServerError {
+				t.Errorf("nobody there: %v", err)
+			}
+			lost = o
+			lost.RootCAs, lost.Attempts = x509.NewCertPool(), 0
+			if _, err := client.Provision(w.ctx, lost); !strings.Contains(fmt.Sprint(err), "certificate") {
+				t.Errorf("a server that is not trusted: %v", err)
+			}
+		})
+	}
+}
+
+// TestProvisionSilence: a service that says nothing is given up in time, asked again,
+// and not waited for once the caller has had enough.
+func TestProvisionSilence(t *testing.T) {
+	for _, transport := range transports {
+		t.Run(string(transport), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := memnet.Listen("dps")
+				var all sync.WaitGroup
+				all.Go(func() {
+					for {
+						c, err := l.Accept()
+						if err != nil {
+							return
+						}
+						all.Go(func() {
+							_, _ = io.Copy(io.Discard, c) // what comes is not answered
+							c.Close()
+						})
+					}
+				})
+				defer all.Wait()
+				defer l.Close()
+				began, dials := time.Now(), new(atomic.Int32)
+				o := client.ProvisioningOptions{
+					Options: client.Options{Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+						dials.Add(1)
+						return l.Dial(ctx)
+					}},
+					Endpoint: "example.com", IDScope: "0ne1", RegistrationID: "d", Key: "a2V5", Transport: transport,
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), 100*time.Second)
+				defer cancel()
+				_, err := client.Provision(ctx, o)
+				if !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != 100*time.Second || dials.Load() < 3 {
+					t.Errorf("after %v and %d attempts: %v", time.Since(began), dials.Load(), err)
+				}
+			})
+		})
+	}
+}
+
+// selfSigned makes a certificate of that name.
+func selfSigned(t *testing.T, name string) *tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
 // TestProvisionIssued: a service issues the certificate that a device goes to its

@@ -37,9 +37,9 @@ func newCmdDPSSimulate(st *state.State, l *login) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "simulate", Aliases: []string{"sim"}, Short: "Register simulated devices of an enrollment group, all at once", Args: noArgs,
 		Long: `Registers devices of an enrollment group as real ones do at their first start: each
-connects by itself over HTTPS, proves who it is, registers, asks for the outcome as
-often as the service tells it to, and with --connect connects to the hub it was given
-and sends a message. Prints how fast that went, and what failed.
+connects by itself, proves who it is, registers, asks for the outcome as often as the
+service tells it to, and with --connect connects to the hub it was given and sends a
+message. Prints how fast that went, and what failed.
 
 Devices prove themselves with keys derived from --group-key (or @FILE), or with
 certificates that --signing-cert signs. Without either the group that a quickstart has
@@ -61,8 +61,8 @@ ready is used.`,
 	f.StringVar(&v.payload, "payload", "", "`JSON` that devices send along, for a custom allocation; @FILE reads it")
 	f.IntVar(&v.attempts, "attempts", 5, "how many times in a row a device tries to reach the service; 0 is without end")
 	f.BoolVar(&v.connect, "connect", false, "then connect each device to its hub and send one message")
-	f.StringVar(&v.transport, "transport", string(causeway.MQTT), "of --connect: mqtt, mqtt-ws, amqp or amqp-ws")
-	_ = cmd.RegisterFlagCompletionFunc("transport", cobra.FixedCompletions(transports(), cobra.ShellCompDirectiveNoFileComp))
+	f.StringVar(&v.transport, "transport", string(causeway.HTTPS), "https, mqtt, mqtt-ws, amqp or amqp-ws; of --connect, too, but for https, which is mqtt then")
+	_ = cmd.RegisterFlagCompletionFunc("transport", cobra.FixedCompletions(provisioningTransports(), cobra.ShellCompDirectiveNoFileComp))
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := cmp.Or(out.check(), v.check()); err != nil {
 			return err
@@ -84,10 +84,15 @@ func (v *dpsFleet) check() error {
 		return usagef("--signing-cert and --signing-key go together")
 	case v.cert != "" && v.groupKey != "":
 		return usagef("devices prove themselves with --group-key or with --signing-cert, not with both")
-	case !slices.Contains(transports(), v.transport):
-		return usagef("--transport %q: choose %s", v.transport, strings.Join(transports(), ", "))
+	case !slices.Contains(provisioningTransports(), v.transport):
+		return usagef("--transport %q: choose %s", v.transport, strings.Join(provisioningTransports(), ", "))
 	}
 	return nil
+}
+
+// provisioningTransports are the ways that devices register.
+func provisioningTransports() []string {
+	return append([]string{string(causeway.HTTPS)}, transports()...)
 }
 
 // common returns what all devices have in common: where they ask, and the key of
@@ -124,7 +129,7 @@ func (v *dpsFleet) common(st *state.State, l *login) (o client.ProvisioningOptio
 		return o, err
 	}
 	o = client.ProvisioningOptions{
-		Options: t.options, Endpoint: v.endpoint, IDScope: v.scope, Payload: payload, Attempts: v.attempts,
+		Options: t.options, Endpoint: v.endpoint, IDScope: v.scope, Payload: payload, Attempts: v.attempts, Transport: causeway.Transport(v.transport),
 		GroupKey: causeway.Secret(strings.TrimSpace(string(key))),
 	}
 	if local != nil {
@@ -164,7 +169,7 @@ func (v *dpsFleet) run(ctx context.Context, st *state.State, l *login, out *outp
 	}
 	bar := newBar(st, "registering", v.devices)
 	r, err := dpssim.Run(ctx, dpssim.Options{
-		Devices: v.devices, AtOnce: v.atOnce, Connect: v.connect, Transport: causeway.Transport(v.transport), Step: bar.step,
+		Devices: v.devices, AtOnce: v.atOnce, Connect: v.connect, Step: bar.step,
 		Device: func(i int) (client.ProvisioningOptions, error) {
 			o := common
 			o.RegistrationID = v.prefix + strconv.Itoa(i+1)

@@ -34,10 +34,9 @@ type Options struct {
 	Device  func(i int) (client.ProvisioningOptions, error)
 	Devices int
 	AtOnce  int
-	// Connect has each device connect to its hub by Transport and send one
-	// message.
-	Connect   bool
-	Transport causeway.Transport
+	// Connect has each device connect to its hub, by the transport it has asked by
+	// unless that was HTTPS, and send one message.
+	Connect bool
 	// Assigned is told of each device; nil for nobody. It must not block.
 	Assigned func(a client.Assignment)
 	// Step is called after each device. Nil is for nobody.
@@ -155,7 +154,6 @@ func (s *run) device(ctx context.Context, i int) error {
 
 // send connects a device to its hub and has one message acknowledged.
 func (s *run) send(ctx context.Context, o client.DeviceOptions) (err error) {
-	o.Transport = s.o.Transport
 	ctx, cancel := context.WithTimeout(ctx, sendTime)
 	defer cancel()
 	d, err := client.Connect(ctx, o)
