@@ -9,4 +9,11 @@ import (
 	"github.com/causeway-iot/causeway/internal/cli"
 )
 
-func main() { os.Exit(cli.Main(context.Background(), state.OS())) }
+// version is set by the linker: -X main.version=…
+var version string
+
+func main() {
+	st := state.OS()
+	st.Version = version
+	os.Exit(cli.Main(context.Background(), st))
+}

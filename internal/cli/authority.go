@@ -35,7 +35,7 @@ intermediate of it, has issued to their device id as common name.`,
 	}
 	out := addOutput(cmd, st)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		name, err := l.localHub(nil)
+		name, err := l.localHub(cmd.Context(), nil)
 		if err != nil {
 			return err
 		}
@@ -58,7 +58,7 @@ func newCmdAuthorityList(st *state.State, l *login) *cobra.Command {
 	cmd := &cobra.Command{Use: "list", Aliases: []string{"ls"}, Short: "List the authorities of a hub", Args: noArgs}
 	out := addOutput(cmd, st)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		name, err := l.localHub(nil)
+		name, err := l.localHub(cmd.Context(), nil)
 		if err != nil {
 			return err
 		}
@@ -76,7 +76,7 @@ func newCmdAuthorityList(st *state.State, l *login) *cobra.Command {
 func newCmdAuthorityRemove(st *state.State, l *login) *cobra.Command {
 	cmd := &cobra.Command{Use: "remove NAME", Aliases: []string{"rm"}, Short: "Remove an authority", Args: exactArgs("NAME")}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		name, err := l.localHub(nil)
+		name, err := l.localHub(cmd.Context(), nil)
 		if err != nil {
 			return err
 		}

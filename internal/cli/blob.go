@@ -1,9 +1,13 @@
 package cli
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"math/rand/v2"
 	"mime"
 	"net/http"
 	"os"
@@ -92,15 +96,11 @@ func newCmdBlobGet(st *state.State, l *login) *cobra.Command {
 				defer res.Body.Close()
 				w := st.Stdout
 				if len(args) > 1 && args[1] != "-" {
-					f, err := os.OpenFile(st.Path(args[1]), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o644)
-					if err != nil {
-						return err
+					f, end, openErr := openWhole(st.Path(args[1]))
+					if openErr != nil {
+						return openErr
 					}
-					defer func() {
-						if cerr := f.Close(); err == nil {
-							err = cerr
-						}
-					}()
+					defer func() { err = end(err) }()
 					w = f
 				}
 				if _, err := io.Copy(w, res.Body); err != nil {
@@ -110,6 +110,35 @@ func newCmdBlobGet(st *state.State, l *login) *cobra.Command {
 			})
 		},
 	}
+}
+
+// openWhole opens a file that gets its name only once it is whole: what fails half
+// way leaves neither a part nor the loss of what was there. end is given how it
+// went. What is no file, such as a pipe, is written as it is.
+func openWhole(path string) (f *os.File, end func(error) error, err error) {
+	name := path
+	if info, err := os.Stat(path); err != nil || info.Mode().IsRegular() {
+		name = fmt.Sprintf("%s.%08x.part", path, rand.Uint32()) //nolint:gosec // no secret
+	}
+	if f, err = os.OpenFile(name, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o644); err != nil {
+		if e, ok := errors.AsType[*fs.PathError](err); ok {
+			err = e.Err
+		}
+		return nil, nil, fmt.Errorf("write %s: %w", path, err)
+	}
+	return f, func(err error) error {
+		err = cmp.Or(err, f.Close())
+		switch {
+		case name == path:
+			return err
+		case err == nil:
+			err = os.Rename(name, path)
+		}
+		if err != nil {
+			os.Remove(name)
+		}
+		return err
+	}, nil
 }
 
 func newCmdBlobPut(st *state.State, l *login) *cobra.Command {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -38,7 +39,7 @@ type blobs struct {
 
 // withBlobs runs f with the storage of the hub that a command means.
 func (l *login) withBlobs(ctx context.Context, f func(ctx context.Context, b *blobs) error) error {
-	name, err := l.localHub(nil)
+	name, err := l.localHub(ctx, nil)
 	if err != nil {
 		return err
 	}
@@ -55,7 +56,15 @@ func (l *login) withBlobs(ctx context.Context, f func(ctx context.Context, b *bl
 	if err != nil {
 		return err
 	}
-	tr := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: t.options.RootCAs, MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: true}
+	tr := &http.Transport{
+		TLSClientConfig: &tls.Config{RootCAs: t.options.RootCAs, MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: true,
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			if _, port, err := net.SplitHostPort(addr); err == nil && t.options.Address != "" {
+				addr = net.JoinHostPort(t.options.Address, port)
+			}
+			return (&net.Dialer{Timeout: client.DialTimeout}).DialContext(ctx, network, addr)
+		},
+	}
 	defer tr.CloseIdleConnections()
 	b := &blobs{admin: a, http: &http.Client{Transport: tr}, hub: h.Name, base: t.local.AdminURL, host: h.Hosts[0]}
 	if u, err := url.Parse(b.base); err == nil && u.Port() != "" {

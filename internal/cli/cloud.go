@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
@@ -106,6 +107,9 @@ func (s *server) config() (config.Config, []string, error) {
 	if err := cfg.Validate(); err != nil {
 		return cfg, nil, &usageError{err: err}
 	}
+	if dir := filepath.Dir(s.st.Path(s.ready)); s.ready != "" && !state.Exists(dir) {
+		return cfg, nil, usagef("--ready-file: there is no directory %s", dir)
+	}
 	return cfg, unknown, nil
 }
 
@@ -198,7 +202,7 @@ func (s *server) writeReady(c *cloud.Cloud) error {
 func NewCmdCloud(st *state.State) *cobra.Command {
 	var print bool
 	cmd := &cobra.Command{
-		Use: "cloud", Short: "Run a cloud", Args: noArgs,
+		Annotations: endlessly(), Use: "cloud", Short: "Run a cloud", Args: noArgs,
 		Long: `Runs a cloud until it is interrupted: hubs, identities, twins, telemetry, with
 everything it knows in one directory. Settings come from the defaults, a file
 (--config), the environment (CAUSEWAY_LISTEN_HTTPS for listen.https) and flags;
@@ -220,7 +224,7 @@ later ones win.`,
 		if len(unknown) > 0 {
 			log.Warn("environment variables that begin like settings but are none", "names", unknown)
 		}
-		c, err := cloud.New(cmd.Context(), cfg, cloud.Options{Log: log, Hostname: s.hostname(), Version: version().Version})
+		c, err := cloud.New(cmd.Context(), cfg, cloud.Options{Log: log, Hostname: s.hostname(), Version: version(st).Version})
 		if err != nil {
 			return err
 		}

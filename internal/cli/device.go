@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/client"
 	"github.com/causeway-iot/causeway/internal/app/state"
 	"github.com/causeway-iot/causeway/internal/wire/sas"
@@ -55,6 +56,9 @@ func (p *proof) authentication() (*client.Authentication, error) {
 		if a.Type == "" {
 			a.Type = "selfSigned"
 		}
+		if a.Type != "selfSigned" {
+			return nil, usagef("--thumbprint and --secondary-thumbprint go with --auth selfSigned, not with %s", a.Type)
+		}
 		a.X509Thumbprint = &client.X509Thumbprint{PrimaryThumbprint: p.thumb, SecondaryThumbprint: p.secondaryThmb}
 	}
 	if (p.primary == "") != (p.secondary == "") {
@@ -63,6 +67,9 @@ func (p *proof) authentication() (*client.Authentication, error) {
 	if p.primary != "" {
 		if a.Type == "" {
 			a.Type = "sas"
+		}
+		if a.Type != "sas" {
+			return nil, usagef("--primary-key and --secondary-key go with --auth sas, not with %s", a.Type)
 		}
 		a.SymmetricKey = &client.SymmetricKey{PrimaryKey: p.primary, SecondaryKey: p.secondary}
 	}
@@ -149,6 +156,9 @@ func newCmdDeviceList(st *state.State, l *login) *cobra.Command {
 			}
 			if list == nil {
 				list = []client.DeviceIdentity{}
+			}
+			if top == 0 && len(list) >= causeway.MaxPageSize {
+				fmt.Fprintf(st.Stderr, "these are %d, there may be more: 'causeway query \"SELECT * FROM devices\"' shows all\n", len(list))
 			}
 			slices.SortFunc(list, func(a, b client.DeviceIdentity) int { return strings.Compare(a.DeviceID, b.DeviceID) })
 			return out.print(list, func(t *table) {

@@ -110,12 +110,15 @@ func followDecisions(ctx context.Context, st *state.State, out *output, a *clien
 		if len(list) < q.Limit {
 			select {
 			case <-ctx.Done():
-				return ctx.Err()
+				return nil // that is how it is ended
 			case <-tick.C:
 			}
 		}
 		var err error
 		if list, err = a.ProvisioningDecisions(ctx, name, q); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
 			return err
 		}
 	}

@@ -5,14 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/causeway-iot/causeway/client"
-	"github.com/causeway-iot/causeway/internal/app/cloud"
 	"github.com/causeway-iot/causeway/internal/app/config"
 	"github.com/causeway-iot/causeway/internal/app/state"
 )
@@ -28,7 +26,7 @@ type dpsLogin struct {
 func addDPSLogin(cmd *cobra.Command, st *state.State) *dpsLogin {
 	l := &dpsLogin{login: &login{st: st}}
 	f := cmd.PersistentFlags()
-	f.StringVarP(&l.login.login, "login", "l", "", "connection `string` of the provisioning service; default "+config.EnvDPSConnectionString+", then the cloud in --data")
+	f.StringVarP(&l.login.login, "login", "l", "", "connection `string` of the provisioning service, @FILE reads it; default "+config.EnvDPSConnectionString+", then the cloud in --data")
 	f.StringVarP(&l.service, "dps-name", "n", "", "`name` of the provisioning service, when the cloud in --data has several")
 	f.StringVar(&l.ca, "ca", "", "`file` with the certificate authority to trust; default "+config.EnvCA)
 	f.StringVar(&l.data, "data", "", "data `directory` of a cloud on this machine; default ./causeway-data")
@@ -43,9 +41,9 @@ func (l *dpsLogin) enrollments(ctx context.Context) (*client.Enrollments, error)
 		return nil, err
 	}
 	t := &target{options: client.Options{Product: "causeway-cli", HTTPSPort: l.https}}
-	text := l.login.login
-	if text == "" {
-		text, _ = l.st.Getenv(config.EnvDPSConnectionString)
+	text, err := l.given(config.EnvDPSConnectionString)
+	if err != nil {
+		return nil, err
 	}
 	switch {
 	case text != "" && l.service != "":
@@ -59,12 +57,13 @@ func (l *dpsLogin) enrollments(ctx context.Context) (*client.Enrollments, error)
 			config.EnvDPSConnectionString, l.relative(dir))
 	default:
 		t.local = local
-		t.options.Address = hereAddress(local)
 		if text, err = l.ownConnection(ctx); err != nil {
 			return nil, err
 		}
 	}
 	if t.local != nil {
+		// The names of its services need not lead here yet.
+		t.options.Address = local.Address
 		t.options.HTTPSPort = cmp.Or(t.options.HTTPSPort, local.HTTPSPort)
 	}
 	if err := l.trust(t); err != nil {
@@ -75,16 +74,6 @@ func (l *dpsLogin) enrollments(ctx context.Context) (*client.Enrollments, error)
 		return nil, &usageError{err: err}
 	}
 	return c, nil
-}
-
-// hereAddress is where a cloud on this machine is reached, whatever its services
-// are called: their names need not lead here yet.
-func hereAddress(local *cloud.Connection) string {
-	u, err := url.Parse(local.AdminURL)
-	if err != nil {
-		return ""
-	}
-	return u.Hostname()
 }
 
 // ownConnection returns the connection string of a policy with all rights of the

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -21,6 +22,7 @@ type registering struct {
 	key, groupKey, groupID     string
 	certificate, certificateID string // files
 	payload                    string
+	transport                  string
 	attempts                   int
 }
 
@@ -39,8 +41,8 @@ func newCmdDPSRegister(st *state.State, l *dpsLogin) *cobra.Command {
 	v := &registering{attempts: 3}
 	cmd := &cobra.Command{
 		Use: "register REGISTRATION", Short: "Register a device, as the device itself does", Args: exactArgs("REGISTRATION"),
-		Long: `Registers a device over HTTPS, waits until it is assigned, and prints its hub and how
-it connects to it. It proves who it is with a key or a certificate; without either,
+		Long: `Registers a device, waits until it is assigned, and prints its hub and how it
+connects to it. It proves who it is with a key or a certificate; without either,
 its key is asked from the service: that of its enrollment, or derived from that of a
 group. A value @FILE is read from a file.`,
 		Example: `  causeway dps register press-7
@@ -58,13 +60,14 @@ group. A value @FILE is read from a file.`,
 	f.StringVar(&v.certificate, "certificate-file", "", "PEM `file` with the certificate of the device, and those between it and the one that the service knows")
 	f.StringVar(&v.certificateID, "key-file", "", "PEM `file` with the key of that certificate")
 	f.StringVar(&v.payload, "payload", "", "`JSON` that is sent along, for a custom allocation")
+	f.StringVar(&v.transport, "transport", string(causeway.HTTPS), "https, mqtt, mqtt-ws, amqp or amqp-ws")
+	_ = cmd.RegisterFlagCompletionFunc("transport", cobra.FixedCompletions(provisioningTransports(), cobra.ShellCompDirectiveNoFileComp))
+	f.IntVar(&l.mqtt, "mqtt-port", 0, "MQTT `port`, when it is not the default")
+	f.IntVar(&l.amqp, "amqp-port", 0, "AMQP `port`, when it is not the default")
 	f.IntVar(&v.attempts, "attempts", v.attempts, "how many times in a row to try to reach the service; 0 is without end")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := cmp.Or(out.check(), v.check()); err != nil {
 			return err
-		}
-		if args[0] == "" {
-			return usagef("REGISTRATION is empty")
 		}
 		o, err := v.options(cmd.Context(), st, l, args[0])
 		if err != nil {
@@ -107,6 +110,8 @@ func (v *registering) check() error {
 	switch {
 	case v.attempts < 0:
 		return usagef("--attempts %d is below 0", v.attempts)
+	case !slices.Contains(provisioningTransports(), v.transport):
+		return usagef("--transport %q: choose %s", v.transport, strings.Join(provisioningTransports(), ", "))
 	case (v.certificate == "") != (v.certificateID == ""):
 		return usagef("--certificate-file and --key-file go together")
 	case proofs > 1:
@@ -117,7 +122,7 @@ func (v *registering) check() error {
 
 // options returns how the device registers.
 func (v *registering) options(ctx context.Context, st *state.State, l *dpsLogin, id string) (o client.ProvisioningOptions, err error) {
-	o = client.ProvisioningOptions{RegistrationID: id, Attempts: v.attempts}
+	o = client.ProvisioningOptions{RegistrationID: id, Attempts: v.attempts, Transport: causeway.Transport(v.transport)}
 	if o.Options, o.Endpoint, o.IDScope, err = l.endpoint(ctx, v.endpoint, v.scope); err != nil {
 		return o, err
 	}
@@ -183,12 +188,15 @@ func (l *dpsLogin) endpoint(ctx context.Context, host, scope string) (o client.O
 	if err != nil {
 		return o, "", "", err
 	}
-	t := &target{options: client.Options{Product: "causeway-cli", HTTPSPort: l.https}}
+	if err := l.checkPorts(); err != nil {
+		return o, "", "", err
+	}
+	t := &target{options: client.Options{Product: "causeway-cli", HTTPSPort: l.https, MQTTPort: l.mqtt, AMQPPort: l.amqp}}
 	if local != nil && (host == "" || strings.EqualFold(host, local.DPSGlobalEndpoint)) {
 		t.local = local
-		t.options.HTTPSPort = cmp.Or(l.https, local.HTTPSPort)
+		t.options.HTTPSPort, t.options.Address = cmp.Or(l.https, local.HTTPSPort), local.Address
+		t.options.MQTTPort, t.options.AMQPPort = cmp.Or(l.mqtt, local.MQTTPort), cmp.Or(l.amqp, local.AMQPPort)
 		if l.service != "" {
-			t.options.Address = hereAddress(local)
 			if host, scope, err = l.named(ctx, scope); err != nil {
 				return o, "", "", err
 			}

@@ -19,12 +19,13 @@ import (
 // depend on them.
 const (
 	ExitOK           = 0
-	ExitFailure      = 1 // anything without a code of its own
-	ExitUsage        = 2 // wrong arguments, flags or configuration
-	ExitNotFound     = 3 // the device, module, hub … does not exist, or is not online
-	ExitConflict     = 4 // it exists already, or changed meanwhile (etag)
-	ExitUnauthorized = 5 // missing, wrong or expired credentials
-	ExitUnreachable  = 6 // no connection, or no answer in time
+	ExitFailure      = 1   // anything without a code of its own
+	ExitUsage        = 2   // wrong arguments, flags or configuration
+	ExitNotFound     = 3   // the device, module, hub … does not exist, or is not online
+	ExitConflict     = 4   // it exists already, or changed meanwhile (etag)
+	ExitUnauthorized = 5   // missing, wrong or expired credentials
+	ExitUnreachable  = 6   // no connection, or no answer in time
+	ExitInterrupted  = 130 // Ctrl-C, before what was asked for was done
 )
 
 const exitHelp = `Exit codes:
@@ -34,7 +35,8 @@ const exitHelp = `Exit codes:
   3  not found, or the device is not online
   4  exists already, or was changed by someone else
   5  not authorised
-  6  not reachable, or no answer in time`
+  6  not reachable, or no answer in time
+  130  interrupted before it was done`
 
 // usageError is a mistake in how the program was called.
 type usageError struct {

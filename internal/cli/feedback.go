@@ -31,7 +31,7 @@ func newCmdC2DFeedback(st *state.State, l *login) *cobra.Command {
 		format = outJSON
 	}
 	cmd := &cobra.Command{
-		Use: "feedback", Short: "Watch what becomes of messages that were sent with --ack", Args: noArgs,
+		Annotations: endlessly(), Use: "feedback", Short: "Watch what becomes of messages that were sent with --ack", Args: noArgs,
 		Long: `Receives feedback by AMQP until it is interrupted and prints one line for each
 message. What was printed is taken from the hub: other receivers of the same hub do
 not get it. A hub puts records together and delivers them after at most 15 seconds.
@@ -46,6 +46,9 @@ With --output json it prints one JSON object per line.`,
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if format != outTable && format != outJSON {
 			return usagef("unknown output format %q: choose table or json", format)
+		}
+		if most < 0 {
+			return usagef("--max %d is less than none", most)
 		}
 		return l.withMessaging(cmd.Context(), ws, func(ctx context.Context, m *client.Messaging) error {
 			asked := ctx

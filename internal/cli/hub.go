@@ -2,12 +2,15 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/causeway-iot/causeway/client"
+	"github.com/causeway-iot/causeway/internal/app/cloud"
 	"github.com/causeway-iot/causeway/internal/app/state"
 )
 
@@ -33,26 +36,47 @@ func (l *login) withAdmin(ctx context.Context, f func(context.Context, *client.A
 	return f(ctx, a)
 }
 
-// localHub returns the hub that a command means when it names none.
-func (l *login) localHub(args []string) (string, error) {
+// localHub returns the name of the hub that a command means when it names none:
+// the one the cloud was started with, or the only one that it has. The cloud is
+// asked, for hubs come and go while it runs.
+func (l *login) localHub(ctx context.Context, args []string) (name string, err error) {
 	if len(args) > 0 {
 		return args[0], nil
 	}
 	if l.hub != "" {
 		return l.hub, nil
 	}
-	local, dir, err := l.readLocal()
+	err = l.withAdmin(ctx, func(ctx context.Context, a *client.Admin) error {
+		local, _, err := l.readLocal()
+		if err != nil {
+			return err
+		}
+		name, err = ownHub(ctx, a, local)
+		return err
+	})
+	return name, err
+}
+
+// ownHub chooses among the hubs of a cloud on this machine.
+func ownHub(ctx context.Context, a *client.Admin, local *cloud.Connection) (string, error) {
+	list, err := a.Hubs(ctx)
 	if err != nil {
 		return "", err
 	}
-	if local == nil {
-		return "", l.noHub(dir)
+	names := make([]string, len(list))
+	for i, h := range list {
+		if local != nil && slices.Contains(h.Hosts, local.Hub) {
+			return h.Name, nil
+		}
+		names[i] = h.Name
 	}
-	name, _, _ := strings.Cut(local.Hub, ".")
-	if name == "" {
-		return "", usagef("HUB is missing: the cloud has no hub yet, make one with 'causeway hub create NAME'")
+	switch len(names) {
+	case 0:
+		return "", errors.New("the cloud has no hub yet: make one with 'causeway hub create NAME'")
+	case 1:
+		return names[0], nil
 	}
-	return name, nil
+	return "", usagef("the cloud has several hubs, say which with --hub: %s", strings.Join(names, ", "))
 }
 
 func maybeHub(cmd *cobra.Command, args []string) error {
@@ -130,7 +154,7 @@ func newCmdHubShow(st *state.State, l *login) *cobra.Command {
 	}
 	out := addOutput(cmd, st)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		name, err := l.localHub(args)
+		name, err := l.localHub(cmd.Context(), args)
 		if err != nil {
 			return err
 		}
@@ -174,7 +198,7 @@ func newCmdHubPolicies(st *state.State, l *login) *cobra.Command {
 	}
 	out := addOutput(cmd, st)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		name, err := l.localHub(args)
+		name, err := l.localHub(cmd.Context(), args)
 		if err != nil {
 			return err
 		}
@@ -203,7 +227,7 @@ func newCmdHubConnectionString(st *state.State, l *login) *cobra.Command {
 	_ = cmd.RegisterFlagCompletionFunc("policy", cobra.FixedCompletions(
 		[]string{"iothubowner", "service", "device", "registryRead", "registryReadWrite"}, cobra.ShellCompDirectiveNoFileComp))
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		name, err := l.localHub(args)
+		name, err := l.localHub(cmd.Context(), args)
 		if err != nil {
 			return err
 		}
@@ -233,7 +257,7 @@ func newCmdHubRegenerate(st *state.State, l *login) *cobra.Command {
 		if policy == "" || (which != "primary" && which != "secondary") {
 			return usagef("pass --policy NAME and --key primary or --key secondary")
 		}
-		name, err := l.localHub(args)
+		name, err := l.localHub(cmd.Context(), args)
 		if err != nil {
 			return err
 		}

@@ -24,7 +24,7 @@ clients of Azure Event Hubs read its events with.`,
 	cmd.Flags().StringVar(&policy, "policy", policy, "`name` of the policy")
 	_ = cmd.RegisterFlagCompletionFunc("policy", cobra.FixedCompletions([]string{"iothubowner", "service"}, cobra.ShellCompDirectiveNoFileComp))
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		name, err := l.localHub(args)
+		name, err := l.localHub(cmd.Context(), args)
 		if err != nil {
 			return err
 		}

@@ -26,7 +26,7 @@ func newCmdGroupCreate(st *state.State, l *login) *cobra.Command {
 	}
 	out := addOutput(cmd, st)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		name, err := l.localHub(nil)
+		name, err := l.localHub(cmd.Context(), nil)
 		if err != nil {
 			return err
 		}
@@ -48,7 +48,7 @@ func newCmdGroupList(st *state.State, l *login) *cobra.Command {
 	cmd := &cobra.Command{Use: "list", Aliases: []string{"ls"}, Short: "List the consumer groups of a hub", Args: noArgs}
 	out := addOutput(cmd, st)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		name, err := l.localHub(nil)
+		name, err := l.localHub(cmd.Context(), nil)
 		if err != nil {
 			return err
 		}
@@ -71,7 +71,7 @@ func newCmdGroupList(st *state.State, l *login) *cobra.Command {
 func newCmdGroupDelete(st *state.State, l *login) *cobra.Command {
 	cmd := &cobra.Command{Use: "delete NAME", Aliases: []string{"rm"}, Short: "Remove a consumer group", Args: exactArgs("NAME")}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		name, err := l.localHub(nil)
+		name, err := l.localHub(cmd.Context(), nil)
 		if err != nil {
 			return err
 		}

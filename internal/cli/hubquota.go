@@ -30,7 +30,7 @@ func newCmdQuotaShow(st *state.State, l *login) *cobra.Command {
 	cmd := &cobra.Command{Use: "show", Aliases: []string{"get"}, Short: "Show what a hub is held to, and what is used of it", Args: noArgs}
 	out := addOutput(cmd, st)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		name, err := l.localHub(nil)
+		name, err := l.localHub(cmd.Context(), nil)
 		if err != nil {
 			return err
 		}
@@ -114,7 +114,7 @@ func newCmdQuotaSet(st *state.State, l *login) *cobra.Command {
 		if s.Preset == "" && s.Rates == nil && s.DailyMessages == nil {
 			return usagef("nothing to hold the hub to: name a preset, or pass --rate or --daily-messages; see also causeway hub quota clear")
 		}
-		name, err := l.localHub(nil)
+		name, err := l.localHub(cmd.Context(), nil)
 		if err != nil {
 			return err
 		}
@@ -158,7 +158,7 @@ func parseRate(text string) (kind string, r client.Rate, err error) {
 func newCmdQuotaClear(st *state.State, l *login) *cobra.Command {
 	cmd := &cobra.Command{Use: "clear", Aliases: []string{"delete"}, Short: "Let a hub take what comes", Args: noArgs}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		name, err := l.localHub(nil)
+		name, err := l.localHub(cmd.Context(), nil)
 		if err != nil {
 			return err
 		}

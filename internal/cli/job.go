@@ -255,6 +255,9 @@ func newCmdJobDevices(st *state.State, l *login) *cobra.Command {
 			text += " AND status = " + quote(status)
 		}
 		return l.with(cmd.Context(), func(ctx context.Context, s *client.Service) error {
+			if _, err := s.Job(ctx, args[0]); err != nil {
+				return err // of a job that does not exist there would be no rows, as of one that did nothing
+			}
 			list := []jobDevice{}
 			for item, err := range s.Query(ctx, text) {
 				var d jobDevice

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -34,7 +35,7 @@ type login struct {
 func addLogin(cmd *cobra.Command, st *state.State) *login {
 	l := &login{st: st}
 	f := cmd.PersistentFlags()
-	f.StringVarP(&l.login, "login", "l", "", "connection `string` of the hub; default "+config.EnvConnectionString+", then the cloud in --data")
+	f.StringVarP(&l.login, "login", "l", "", "connection `string` of the hub, @FILE reads it; default "+config.EnvConnectionString+", then the cloud in --data")
 	f.StringVar(&l.hub, "hub", "", "`name` of the hub, when the cloud in --data has several")
 	f.StringVar(&l.ca, "ca", "", "`file` with the certificate authority to trust; default "+config.EnvCA)
 	f.StringVar(&l.data, "data", "", "data `directory` of a cloud on this machine; default ./causeway-data")
@@ -59,10 +60,13 @@ func (l *login) find(ctx context.Context) (*target, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := l.checkPorts(); err != nil {
+		return nil, err
+	}
 	t := &target{options: client.Options{Product: "causeway-cli", HTTPSPort: l.https, MQTTPort: l.mqtt, AMQPPort: l.amqp}}
-	text := l.login
-	if text == "" {
-		text, _ = l.st.Getenv(config.EnvConnectionString)
+	text, err := l.given(config.EnvConnectionString)
+	if err != nil {
+		return nil, err
 	}
 	switch {
 	case text != "" && l.hub != "":
@@ -73,20 +77,15 @@ func (l *login) find(ctx context.Context) (*target, error) {
 			t.local = local
 		}
 	case local != nil:
-		t.local, t.connectionString = local, local.OwnerConnectionString
+		t.local = local
 	default:
 		return nil, l.noHub(dir)
 	}
 	if t.local != nil {
-		if t.options.HTTPSPort == 0 {
-			t.options.HTTPSPort = local.HTTPSPort
-		}
-		if t.options.MQTTPort == 0 {
-			t.options.MQTTPort = local.MQTTPort
-		}
-		if t.options.AMQPPort == 0 {
-			t.options.AMQPPort = local.AMQPPort
-		}
+		t.options.Address = local.Address
+		t.options.HTTPSPort = cmp.Or(t.options.HTTPSPort, local.HTTPSPort)
+		t.options.MQTTPort = cmp.Or(t.options.MQTTPort, local.MQTTPort)
+		t.options.AMQPPort = cmp.Or(t.options.AMQPPort, local.AMQPPort)
 		t.adminToken, err = state.ReadSecret(filepath.Join(dir, cloud.AdminTokenFile))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("read the administration token: %w", err)
@@ -95,20 +94,53 @@ func (l *login) find(ctx context.Context) (*target, error) {
 	if err := l.trust(t); err != nil {
 		return nil, err
 	}
-	if l.hub != "" && t.local != nil && l.hub != t.local.Hub {
-		admin, err := t.admin()
-		if err != nil {
-			return nil, err
-		}
-		defer admin.Close()
-		if t.connectionString, err = admin.ConnectionString(ctx, l.hub, ownerPolicy); err != nil {
-			return nil, err
-		}
-	}
 	if t.connectionString == "" {
-		return nil, errors.New("the cloud in " + dir + " has no hub yet: make one with 'causeway hub create NAME'")
+		if t.connectionString, err = l.ownConnection(ctx, t); err != nil {
+			return nil, err
+		}
 	}
 	return t, nil
+}
+
+// checkPorts refuses what is no port, before it reads like a cloud out of reach.
+func (l *login) checkPorts() error {
+	for _, p := range []struct {
+		flag string
+		port int
+	}{{"--https-port", l.https}, {"--mqtt-port", l.mqtt}, {"--amqp-port", l.amqp}} {
+		if p.port < 0 || p.port > 1<<16-1 {
+			return usagef("%s %d is no port", p.flag, p.port)
+		}
+	}
+	return nil
+}
+
+// given returns the connection string of --login, or of a variable.
+func (l *login) given(variable string) (string, error) {
+	if l.login == "" {
+		text, _ := l.st.Getenv(variable)
+		return text, nil
+	}
+	text, err := textFlag(l.st, "--login", l.login)
+	return strings.TrimSpace(string(text)), err
+}
+
+// ownConnection returns the connection string of the owner of a hub of the cloud in
+// --data, which is asked for it: its keys may have been replaced, and hubs made and
+// removed, since it was started.
+func (l *login) ownConnection(ctx context.Context, t *target) (string, error) {
+	admin, err := t.admin()
+	if err != nil {
+		return "", err
+	}
+	defer admin.Close()
+	hub := l.hub
+	if hub == "" {
+		if hub, err = ownHub(ctx, admin, t.local); err != nil {
+			return "", err
+		}
+	}
+	return admin.ConnectionString(ctx, hub, ownerPolicy)
 }
 
 // findAdmin returns the administration of the cloud.
@@ -129,7 +161,7 @@ func (l *login) findLocal() (*target, error) {
 	if local == nil {
 		return nil, l.noHub(dir)
 	}
-	t := &target{local: local, options: client.Options{Product: "causeway-cli", HTTPSPort: l.https}}
+	t := &target{local: local, options: client.Options{Product: "causeway-cli", HTTPSPort: l.https, Address: local.Address}}
 	if t.adminToken, err = state.ReadSecret(filepath.Join(dir, cloud.AdminTokenFile)); err != nil {
 		return nil, fmt.Errorf("read the administration token: %w", err)
 	}

@@ -26,7 +26,7 @@ func NewCmdMonitor(st *state.State) *cobra.Command {
 		format = outJSON
 	}
 	cmd := &cobra.Command{
-		Use: "monitor", Short: "Watch what devices send, as it arrives", Args: noArgs,
+		Annotations: endlessly(), Use: "monitor", Short: "Watch what devices send, as it arrives", Args: noArgs,
 		Long: `Shows the events of a hub as they arrive until it is interrupted. With --output json it prints one
 JSON object per line.
 
@@ -52,6 +52,9 @@ are read from that endpoint by AMQP, as back ends do; any IoT hub has one.`,
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if format != outTable && format != outJSON {
 			return usagef("unknown output format %q: choose table or json", format)
+		}
+		if q.Max < 0 {
+			return usagef("--max %d is less than none", q.Max)
 		}
 		t, err := l.find(cmd.Context())
 		if err != nil {

@@ -32,7 +32,7 @@ func NewCmdQuickstart(st *state.State) *cobra.Command {
 	var quiet, noSensor bool
 	interval := time.Second
 	cmd := &cobra.Command{
-		Use: "quickstart", Short: "Start a cloud with one hub and a simulated sensor", Args: noArgs,
+		Annotations: endlessly(), Use: "quickstart", Short: "Start a cloud with one hub and a simulated sensor", Args: noArgs,
 		Long: `Starts a cloud with one hub, localhost, in this process, prints how to reach it,
 and shows live what a simulated sensor and your own devices send. Ctrl-C stops
 it; the next start continues where it was.`,
@@ -70,7 +70,7 @@ it; the next start continues where it was.`,
 			devices = append(devices, quickSensor)
 		}
 		c, err := cloud.New(cmd.Context(), cfg, cloud.Options{
-			Log: s.logger(&cfg), Hostname: s.hostname(), Version: version().Version, Devices: devices, Group: quickGroup,
+			Log: s.logger(&cfg), Hostname: s.hostname(), Version: version(st).Version, Devices: devices, Group: quickGroup,
 			Fallback: cfg.Listen.HTTPS == config.Default().Listen.HTTPS,
 		})
 		if err != nil {

@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -27,8 +28,12 @@ func Main(ctx context.Context, st *state.State) int {
 	if err == nil {
 		return ExitOK
 	}
-	if asked := ctx.Err(); asked != nil && errors.Is(err, asked) {
-		return ExitOK // Ctrl-C is how commands that never end are ended
+	if asked := ctx.Err(); errors.Is(asked, context.Canceled) && errors.Is(err, asked) {
+		if cmd.Annotations[endless] != "" {
+			return ExitOK // Ctrl-C is how it is ended
+		}
+		fmt.Fprintf(st.Stderr, "interrupted: %q had not ended\n", cmd.CommandPath())
+		return ExitInterrupted
 	}
 	if u, ok := errors.AsType[*usageError](err); ok && u.cmd == "" {
 		u.cmd = cmd.CommandPath()
@@ -50,6 +55,11 @@ Commands that talk to a cloud find it by themselves when one was started in
 this directory. Otherwise give them a connection string with --login or in
 CAUSEWAY_CONNECTION_STRING.`
 
+// endless marks commands that only Ctrl-C ends.
+const endless = "endless"
+
+func endlessly() map[string]string { return map[string]string{endless: "yes"} }
+
 // NewCmdRoot returns the whole tree of commands.
 func NewCmdRoot(st *state.State) *cobra.Command {
 	root := &cobra.Command{
@@ -67,6 +77,7 @@ func NewCmdRoot(st *state.State) *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return &usageError{err: err, cmd: cmd.CommandPath()}
 	})
+	root.SetHelpCommand(newCmdHelp(root))
 	root.AddGroup(
 		&cobra.Group{ID: "run", Title: "Run:"},
 		&cobra.Group{ID: "use", Title: "Use:"},
@@ -101,6 +112,37 @@ func NewCmdRoot(st *state.State) *cobra.Command {
 		root.AddCommand(cmd)
 	}
 	return root
+}
+
+// newCmdHelp explains a command, and says so when there is none of that name: what
+// the library has for it would explain the nearest one there is.
+func newCmdHelp(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use: "help [COMMAND]...", Short: "Help about any command", Args: cobra.ArbitraryArgs,
+		ValidArgsFunction: func(_ *cobra.Command, args []string, prefix string) (names []string, _ cobra.ShellCompDirective) {
+			cmd, _, err := root.Find(args)
+			if err != nil {
+				return nil, cobra.ShellCompDirectiveNoFileComp // a shell has no place for errors
+			}
+			for _, c := range cmd.Commands() {
+				if c.IsAvailableCommand() && strings.HasPrefix(c.Name(), prefix) {
+					names = append(names, c.Name())
+				}
+			}
+			return names, cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(_ *cobra.Command, args []string) error {
+			cmd, rest, err := root.Find(args)
+			if err != nil {
+				return &usageError{err: err, cmd: root.CommandPath()}
+			}
+			if len(rest) > 0 {
+				return unknownSub(cmd, rest)
+			}
+			cmd.InitDefaultHelpFlag()
+			return cmd.Help()
+		},
+	}
 }
 
 // family is a command that only has others below it.
@@ -151,6 +193,11 @@ func exactArgs(names ...string) cobra.PositionalArgs {
 		}
 		if len(args) > len(names) {
 			return &usageError{err: fmt.Errorf("unexpected argument %q", args[len(names)]), cmd: cmd.CommandPath()}
+		}
+		for i, a := range args {
+			if a == "" { // such as a variable that a script has not set
+				return &usageError{err: fmt.Errorf("%s is empty", names[i]), cmd: cmd.CommandPath()}
+			}
 		}
 		return nil
 	}

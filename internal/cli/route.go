@@ -67,7 +67,7 @@ func NewCmdRoute(st *state.State) *cobra.Command {
 
 // withRouting runs f with the administration and the name of the hub.
 func (l *login) withRouting(ctx context.Context, f func(ctx context.Context, a *client.Admin, hub string) error) error {
-	hub, err := l.localHub(nil)
+	hub, err := l.localHub(ctx, nil)
 	if err != nil {
 		return err
 	}

@@ -43,7 +43,7 @@ func NewCmdSim(st *state.State) *cobra.Command {
 	var shared int
 	transport := string(causeway.MQTT)
 	cmd := &cobra.Command{
-		Use: "sim", Short: "Simulate devices", Args: noArgs,
+		Annotations: endlessly(), Use: "sim", Short: "Simulate devices", Args: noArgs,
 		Long: `Simulates devices until it is interrupted: creates those that do not exist, connects
 them by MQTT or AMQP, sends telemetry, answers the direct methods ping, echo, reboot and
 fail, takes commands, reports properties and follows the desired property
@@ -83,9 +83,9 @@ ${device} ${n} ${time} ${unix} ${rand:A:B} ${sine:A:B} ${walk:A:B}.`,
 		switch {
 		case n < 1 || n > sim.MaxDevices:
 			return usagef("--devices %d is not within 1 and %d", n, sim.MaxDevices)
-		case rate <= 0 || rate > float64(time.Second/sim.MinInterval):
-			return usagef("--rate %v is not within 0 and %d", rate, time.Second/sim.MinInterval)
-		case jitter < 0 || jitter > 1:
+		case !(rate >= 1/sim.MaxInterval.Seconds() && rate <= 1/sim.MinInterval.Seconds()): // this way round for NaN, which is neither
+			return usagef("--rate %v is neither more than one message in %v nor up to %v a second", rate, sim.MaxInterval, 1/sim.MinInterval.Seconds())
+		case !(jitter >= 0 && jitter <= 1):
 			return usagef("--jitter %v is not within 0 and 1", jitter)
 		case qos != 0 && qos != 1:
 			return usagef("--qos %d: a hub has 0 and 1", qos)

@@ -1,13 +1,19 @@
 package cli
 
 import (
+	"bytes"
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/client"
 	"github.com/causeway-iot/causeway/internal/app/state"
 )
@@ -44,7 +50,7 @@ func newCmdJobExport(st *state.State, l *login) *cobra.Command {
 
 func newCmdJobImport(st *state.State, l *login) *cobra.Command {
 	var t client.Transfer
-	var name, errors string
+	var name, problems string
 	var wait bool
 	cmd := &cobra.Command{
 		Use: "import PLACE", Short: "Create, update or delete identities from a blob", Args: exactArgs("PLACE"),
@@ -53,7 +59,7 @@ func newCmdJobImport(st *state.State, l *login) *cobra.Command {
 		Example: "  causeway blob put devices.txt backup/ && causeway job import backup/devices.txt --wait",
 	}
 	out := addOutput(cmd, st)
-	cmd.Flags().StringVar(&errors, "errors", "", "`container` for the list of errors, or its address")
+	cmd.Flags().StringVar(&problems, "errors", "", "`container` for the list of errors, or its address")
 	addTransferFlags(cmd, &t, &name, &wait)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		t.Type = client.TransferImport
@@ -61,14 +67,65 @@ func newCmdJobImport(st *state.State, l *login) *cobra.Command {
 		if t.Input, t.InputName, err = l.place(cmd.Context(), args[0], name, "rcw", false); err != nil {
 			return err
 		}
-		if errors != "" {
-			if t.Output, _, err = l.place(cmd.Context(), errors, "-", "rcw", true); err != nil {
+		if problems != "" {
+			if t.Output, _, err = l.place(cmd.Context(), problems, "-", "rcw", true); err != nil {
 				return err
 			}
 		}
-		return runTransfer(cmd.Context(), st, l, out, t, wait)
+		if !wait {
+			return runTransfer(cmd.Context(), st, l, out, t, wait)
+		}
+		place := cmp.Or(problems, args[0])
+		before, _, err := l.importProblems(cmd.Context(), place)
+		if err != nil {
+			return err
+		}
+		if err := runTransfer(cmd.Context(), st, l, out, t, wait); err != nil {
+			return err
+		}
+		after, lines, err := l.importProblems(cmd.Context(), place)
+		if err != nil || after == before {
+			return err
+		}
+		container, _, _ := strings.Cut(place, "/")
+		return fmt.Errorf("%d lines could not be applied: 'causeway blob get %s/%s' says which and why", lines, container, importErrors)
 	}
 	return cmd
+}
+
+// importErrors is the blob in which a hub lists what an import could not apply.
+const importErrors = "importErrors.log"
+
+// importProblems returns which list of what an import could not apply there is, ""
+// for none, and how many lines it has. An earlier import may have left one. Of
+// storage elsewhere nothing is known: who has signed its address reads it.
+func (l *login) importProblems(ctx context.Context, place string) (etag string, lines int, err error) {
+	if strings.Contains(place, "://") {
+		return "", 0, nil
+	}
+	container, _, _ := strings.Cut(place, "/")
+	err = l.withBlobs(ctx, func(ctx context.Context, b *blobs) error {
+		res, err := b.request(ctx, http.MethodGet, client.BlobGrant{Container: container, Blob: importErrors, Permissions: "r"}, nil, nil, 0, nil)
+		if causeway.CodeOf(err) == causeway.GenericNotFound {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("see what could not be applied, in %s/%s: %w", container, importErrors, err)
+		}
+		defer res.Body.Close()
+		etag = res.Header.Get("ETag")
+		for buf := make([]byte, 32<<10); ; {
+			n, err := res.Body.Read(buf)
+			lines += bytes.Count(buf[:n], []byte{'\n'})
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+		}
+	})
+	return etag, lines, err
 }
 
 func addTransferFlags(cmd *cobra.Command, t *client.Transfer, name *string, wait *bool) {

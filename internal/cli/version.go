@@ -20,14 +20,17 @@ type Version struct {
 	Platform string `json:"platform"`
 }
 
-// version reads what the linker noted.
-func version() Version {
+// version reads what the linker was told and noted.
+func version(st *state.State) Version {
 	v := Version{Version: "development", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	if st.Version != "" {
+		v.Version = st.Version
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return v
 	}
-	if m := info.Main.Version; m != "" && m != "(devel)" {
+	if m := info.Main.Version; st.Version == "" && m != "" && m != "(devel)" {
 		v.Version = m
 	}
 	for _, s := range info.Settings {
@@ -46,7 +49,7 @@ func NewCmdVersion(st *state.State) *cobra.Command {
 	cmd := &cobra.Command{Use: "version", Short: "Print the version", Args: noArgs}
 	out := addOutput(cmd, st)
 	cmd.RunE = func(*cobra.Command, []string) error {
-		v := version()
+		v := version(st)
 		return out.print(v, func(t *table) {
 			t.row("version", v.Version)
 			if v.Revision != "" {

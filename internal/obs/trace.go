@@ -3,8 +3,10 @@ package obs
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"strings"
+	"sync/atomic"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
@@ -20,8 +22,8 @@ import (
 // still waiting and ends the exporter; it must be called once.
 //
 // Spans are exported in the background: an unreachable collector costs spans,
-// never requests.
-func NewTracer(ctx context.Context, endpoint, serviceName string) (tp trace.TracerProvider, shutdown func(context.Context) error, err error) {
+// never requests. log hears when that begins and when it is over.
+func NewTracer(ctx context.Context, endpoint, serviceName string, log *slog.Logger) (tp trace.TracerProvider, shutdown func(context.Context) error, err error) {
 	if endpoint == "" {
 		return noop.NewTracerProvider(), func(context.Context) error { return nil }, nil
 	}
@@ -34,11 +36,29 @@ func NewTracer(ctx context.Context, endpoint, serviceName string) (tp trace.Trac
 		return nil, nil, fmt.Errorf("open trace exporter to %s: %w", endpoint, err)
 	}
 	sdk := sdktrace.NewTracerProvider(
-		sdktrace.WithBatcher(exp),
+		sdktrace.WithBatcher(&toldExporter{SpanExporter: exp, log: log}),
 		sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.AlwaysSample())),
 		sdktrace.WithResource(resource.NewSchemaless(attribute.String("service.name", serviceName))),
 	)
 	return sdk, sdk.Shutdown, nil
+}
+
+// toldExporter tells a log of what the library would write to the standard error
+// by itself, every five seconds.
+type toldExporter struct {
+	sdktrace.SpanExporter
+	log     *slog.Logger
+	failing atomic.Bool
+}
+
+func (e *toldExporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
+	switch err := e.SpanExporter.ExportSpans(ctx, spans); {
+	case err != nil && !e.failing.Swap(true):
+		e.log.Warn("the collector does not take traces; spans are lost until it does", "error", err)
+	case err == nil && e.failing.Swap(false):
+		e.log.Info("the collector takes traces again")
+	}
+	return nil
 }
 
 // traceURL completes an endpoint to the URL spans are posted to.

@@ -8,7 +8,7 @@
 //	exits CODE causeway ARGS… run the program and want this exit code
 //	server [FLAGS…]           start a quickstart without sensor on free ports and wait until it is ready
 //	background NAME ARGS…     run the program in the background
-//	stop NAME                 end what runs under NAME as Ctrl-C would; its output becomes stdout and stderr
+//	end NAME                  end what runs under NAME as Ctrl-C would; its output becomes stdout and stderr
 //	await FILE                wait until a file is there
 //	field FILE PATH [WANT]    a field of a JSON file is there, and equal to WANT when that is given
 package scripts_test
@@ -34,8 +34,9 @@ import (
 	"github.com/causeway-iot/causeway/internal/testkit/output"
 )
 
-// patience bounds everything a script waits for.
-const patience = 30 * time.Second
+// patience bounds everything a script waits for, on whatever machine. It is there
+// for what hangs.
+const patience = 5 * time.Minute
 
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m,
@@ -43,6 +44,25 @@ func TestMain(m *testing.M) {
 		goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"),
 		goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"),
 	)
+}
+
+// stop is a command of testscript itself: it ends a script as passed there and then.
+// What stands behind it would never be run.
+func TestNoScriptStops(t *testing.T) {
+	files, err := filepath.Glob("*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		script, _, _ := strings.Cut("\n"+string(text), "\n-- ")
+		if strings.Contains(script, "\nstop") {
+			t.Errorf("%s: stop ends the whole script; end NAME ends what runs in the background", f)
+		}
+	}
 }
 
 func TestScripts(t *testing.T) {
@@ -58,7 +78,7 @@ func TestScripts(t *testing.T) {
 			"exits":      cmdExits,
 			"server":     cmdServer,
 			"background": cmdBackground,
-			"stop":       cmdStop,
+			"end":        cmdEnd,
 			"await":      cmdAwait,
 			"field":      cmdField,
 		},
@@ -192,9 +212,9 @@ func await(ts *testscript.TestScript, name, file string, j *job) {
 	}
 }
 
-func cmdStop(ts *testscript.TestScript, neg bool, args []string) {
+func cmdEnd(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 1 {
-		ts.Fatalf("usage: stop NAME")
+		ts.Fatalf("usage: end NAME")
 	}
 	all := ts.Value(jobsKey{}).(*jobs)
 	j := all.running[args[0]]

@@ -157,7 +157,7 @@ func (c *Cloud) openStores(ctx context.Context) error {
 		return err
 	}
 	if c.tracer = c.o.Tracer; c.tracer == nil {
-		if c.tracer, c.flush, err = obs.NewTracer(ctx, c.cfg.Trace.Endpoint, "causeway"); err != nil {
+		if c.tracer, c.flush, err = obs.NewTracer(ctx, c.cfg.Trace.Endpoint, "causeway", c.log); err != nil {
 			return fmt.Errorf("trace.endpoint: %w", err)
 		}
 	}
@@ -373,7 +373,7 @@ func (c *Cloud) Addresses() Addresses {
 func (c *Cloud) describe(ctx context.Context) (Connection, error) {
 	conn := Connection{
 		HTTPSPort: portOf(c.listeners.https), MQTTPort: portOf(c.listeners.mqtt),
-		AMQPPort: portOf(c.listeners.amqp), CAFile: c.caFile,
+		AMQPPort: portOf(c.listeners.amqp), CAFile: c.caFile, Address: c.listeners.address(),
 	}
 	conn.AdminURL = "https://localhost"
 	if conn.HTTPSPort != client.DefaultHTTPSPort {

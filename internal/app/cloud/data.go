@@ -52,6 +52,7 @@ type Connection struct {
 	HTTPSPort                 int    `json:"httpsPort"`
 	MQTTPort                  int    `json:"mqttPort"` // 0 when not served
 	AMQPPort                  int    `json:"amqpPort"` // 0 when not served
+	Address                   string `json:"address"`  // where this machine reaches all of it, whatever hubs are called; "" by their names
 	AdminURL                  string `json:"adminUrl"`
 	OwnerConnectionString     string `json:"ownerConnectionString"`
 	ServiceConnectionString   string `json:"serviceConnectionString"`

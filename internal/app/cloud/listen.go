@@ -106,6 +106,25 @@ func (l *listeners) close() {
 	}
 }
 
+// address is the host at which this machine reaches all listeners: that of the
+// interface they are bound to, "" when they are bound to different ones.
+func (l *listeners) address() (host string) {
+	for _, x := range []net.Listener{l.https, l.mqtt, l.amqp} {
+		if x == nil {
+			continue
+		}
+		at := "localhost"
+		if a, ok := x.Addr().(*net.TCPAddr); ok && len(a.IP) > 0 && !a.IP.IsUnspecified() && !a.IP.IsLoopback() {
+			at = a.IP.String()
+		}
+		if host != "" && host != at {
+			return ""
+		}
+		host = at
+	}
+	return host
+}
+
 func portOf(l net.Listener) int {
 	if l == nil {
 		return 0

@@ -20,6 +20,7 @@ import (
 
 	"github.com/causeway-iot/causeway"
 	"github.com/causeway-iot/causeway/internal/cloud/dps"
+	"github.com/causeway-iot/causeway/internal/core/pki"
 	"github.com/causeway-iot/causeway/internal/core/quota"
 )
 
@@ -207,6 +208,11 @@ func (c *Config) Validate() error {
 	}
 	if (c.TLS.Certificate == "") != (c.TLS.Key == "") {
 		bad("tls: certificate and key belong together; one of them is missing")
+	}
+	for _, name := range c.TLS.Names {
+		if err := pki.CheckName(name); err != nil {
+			bad("tls.names: %w; a name with other letters is written in its ASCII form, xn--…", err)
+		}
 	}
 	if len(c.Hubs) > MaxHubs {
 		bad("hubs: %d are more than %d", len(c.Hubs), MaxHubs)

@@ -44,6 +44,9 @@ type State struct {
 
 	// Hostname returns the name of the machine.
 	Hostname func() (string, error)
+
+	// Version is what whoever built the program calls it, "" for nothing.
+	Version string
 }
 
 // OS returns the real world.

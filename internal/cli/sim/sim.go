@@ -24,6 +24,7 @@ import (
 const (
 	MaxDevices  = 20_000
 	MinInterval = time.Millisecond // between messages of one device
+	MaxInterval = 24 * time.Hour
 	dialing     = 32               // devices that connect at once
 	drainTime   = 10 * time.Second // for the last acknowledgements
 	commandsLog = 256              // bytes of a command that are shown
@@ -250,7 +251,7 @@ func (s *simulated) desired(ctx context.Context, p causeway.Patch) {
 		return
 	}
 	d := time.Duration(*want.TelemetryInterval * float64(time.Second))
-	if d < MinInterval {
+	if d < MinInterval || d > MaxInterval {
 		return
 	}
 	if s.interval.Swap(int64(d)) == int64(d) {

@@ -243,14 +243,22 @@ func setNames(t *x509.Certificate, names []string) error {
 			t.IPAddresses = append(t.IPAddresses, ip)
 			continue
 		}
-		if !dnsName(name) {
-			return fmt.Errorf("%q is neither a DNS name nor an IP address", name)
+		if err := CheckName(name); err != nil {
+			return err
 		}
 		t.DNSNames = append(t.DNSNames, strings.ToLower(name))
 	}
 	t.Subject.CommonName = names[0]
 	if len(names[0]) > 64 { // ub-common-name, RFC 5280 appendix A
 		t.Subject.CommonName = ""
+	}
+	return nil
+}
+
+// CheckName says whether a certificate can be for a name.
+func CheckName(name string) error {
+	if parseIP(name) == nil && !dnsName(name) {
+		return fmt.Errorf("%q is neither a DNS name nor an IP address", name)
 	}
 	return nil
 }

@@ -336,9 +336,27 @@ func (s *Server) putEndpoint(ctx context.Context, in *putEndpointInput) (*routin
 
 func (s *Server) deleteEndpoint(ctx context.Context, in *deleteEndpointInput) (*routingOutput, error) {
 	return s.changeEndpoints(ctx, in.name(), "endpoint "+in.Name+" removed", in.Discard, func(r *routing.Settings) (err error) {
+		if users := named(r, in.Name); len(users) > 0 {
+			return causeway.Errorf(causeway.ArgumentInvalid, "admin", "the endpoint %q is in use: change or remove first what names it: %s", in.Name, strings.Join(users, ", "))
+		}
 		r.Endpoints, err = without(r.Endpoints, "endpoint", &in.RoutingPath, func(x routing.EndpointSettings) bool { return x.Name == in.Name })
 		return err
 	})
+}
+
+// named returns what names an endpoint.
+func named(r *routing.Settings, endpoint string) (users []string) {
+	for _, x := range r.Routes {
+		if slices.Contains(x.EndpointNames, endpoint) {
+			users = append(users, fmt.Sprintf("route %q", x.Name))
+		}
+	}
+	for _, x := range r.Enrichments {
+		if slices.Contains(x.EndpointNames, endpoint) {
+			users = append(users, fmt.Sprintf("enrichment %q", x.Key))
+		}
+	}
+	return users
 }
 
 func (s *Server) putEnrichment(ctx context.Context, in *putEnrichmentInput) (*routingOutput, error) {

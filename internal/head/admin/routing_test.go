@@ -51,7 +51,7 @@ func TestRouting(t *testing.T) {
 		t.Error("the secret of the endpoint is gone")
 	}
 
-	w.do("DELETE", routingPath+"/endpoints/hook", "", admin).want(400).has(`enrichment \"site\" names the endpoint \"hook\", which does not exist`)
+	w.do("DELETE", routingPath+"/endpoints/hook", "", admin).want(400).has(`the endpoint \"hook\" is in use: change or remove first what names it: enrichment \"site\"`)
 	w.do("DELETE", routingPath+"/enrichments/site", "", admin).want(200)
 	w.do("DELETE", routingPath+"/endpoints/hook", "", admin).want(200)
 	w.do("DELETE", routingPath+"/routes/hot", "", admin).want(200)
