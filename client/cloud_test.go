@@ -21,9 +21,6 @@ import (
 	"github.com/causeway-iot/causeway/internal/app/config"
 )
 
-// patience bounds what a test against a whole cloud waits for.
-const patience = 30 * time.Second
-
 // world is a whole cloud with a hub.
 type world struct {
 	t    *testing.T
@@ -77,9 +74,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.s.Close)
-	all, stop := context.WithTimeout(t.Context(), patience)
-	t.Cleanup(stop)
-	w.ctx = all
+	w.ctx = t.Context()
 	return w
 }
 

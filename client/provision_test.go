@@ -94,7 +94,7 @@ func TestProvisionTransports(t *testing.T) {
 		t.Run(string(transport), func(t *testing.T) {
 			o := client.ProvisioningOptions{
 				Options: w.o, Endpoint: w.conn.DPSGlobalEndpoint, IDScope: w.conn.DPSIDScope, RegistrationID: "key:" + string(transport),
-				GroupKey: causeway.Secret(w.conn.DPSGroupKey), Attempts: 1, Payload: json.RawMessage(`{"line":7}`), Transport: transport,
+				GroupKey: causeway.Secret(w.conn.DPSGroupKey), Payload: json.RawMessage(`{"line":7}`), Transport: transport,
 			}
 			through := func(o client.ProvisioningOptions) {
 				t.Helper()
@@ -108,7 +108,11 @@ func TestProvisionTransports(t *testing.T) {
 				if want := transport; a.Device.Transport != want && want != causeway.HTTPS {
 					t.Errorf("it connects by %q, want %q", a.Device.Transport, want)
 				}
-				if err := w.connect(a.Device).Send(w.ctx, &causeway.Message{Body: []byte("hello")}); err != nil {
+				d, err := client.Connect(w.ctx, a.Device)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := errors.Join(d.Send(w.ctx, &causeway.Message{Body: []byte("hello")}), d.Close()); err != nil {
 					t.Error(err)
 				}
 			}
@@ -144,6 +148,7 @@ func TestProvisionTransports(t *testing.T) {
 			}
 			lost := o
 			lost.Address, lost.HTTPSPort, lost.MQTTPort, lost.AMQPPort = "127.0.0.1", 1, 1, 1
+			lost.Attempts = 1
 			if _, err := client.Provision(w.ctx, lost); !strings.Contains(fmt.Sprint(err), "refused") || causeway.CodeOf(err) != causeway.ServerError {
 				t.Errorf("nobody there: %v", err)
 			}
