@@ -109,16 +109,18 @@ type Device struct {
 
 	transport transport
 
-	ctx    context.Context // the device's life
-	cancel context.CancelFunc
-	all    sync.WaitGroup // every goroutine of the device
-	slots  chan struct{}  // one token per message in flight
-	work   chan delivery  // to the one goroutine that calls Commands and Desired
-	calls  chan struct{}  // one token per method that runs
-	behind atomic.Bool    // a desired change was dropped; read the twin
+	ctx      context.Context // the device's life
+	cancel   context.CancelFunc
+	all      sync.WaitGroup // every goroutine of the device
+	slots    chan struct{}  // one token per message in flight
+	flushing chan struct{}  // held by a Flush
+	work     chan delivery  // to the one goroutine that calls Commands and Desired
+	calls    chan struct{}  // one token per method that runs
+	behind   atomic.Bool    // a desired change was dropped; read the twin
 
 	mu          sync.Mutex
-	cur         link // nil while not connected
+	cur         link  // nil while not connected
+	why         error // it is not connected; nil when it never was otherwise
 	pending     pending
 	replies     map[string]chan twinReply
 	twinWanted  bool  // twin responses are subscribed to, or will be at the next connect
@@ -203,7 +205,7 @@ func newDevice(o DeviceOptions) (*Device, error) {
 	if d.o.MaxBackOff <= 0 {
 		d.o.MaxBackOff = DefaultMaxBackOff
 	}
-	d.slots = make(chan struct{}, d.o.InFlight)
+	d.slots, d.flushing = make(chan struct{}, d.o.InFlight), make(chan struct{}, 1)
 	d.work = make(chan delivery, workQueue)
 	d.calls = make(chan struct{}, causeway.MaxInflightMethods)
 	d.twinWanted = o.Desired != nil

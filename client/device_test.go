@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -137,6 +138,63 @@ func TestSendBoundsWhatIsInFlight(t *testing.T) {
 		p.ack(next[*mqtt.Publish](p).ID)
 		if err := d.Flush(t.Context()); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// Two that wait for the same messages do not wait for each other.
+func TestFlushTogether(t *testing.T) {
+	in(t, func(t *testing.T, b *broker) {
+		o := b.options()
+		o.InFlight = 2
+		var p *peer
+		d := b.dial(o, func() { p = b.accept(mqtt.Accepted) })
+		defer d.Close()
+		for range 2 {
+			if err := d.SendAsync(t.Context(), &causeway.Message{}, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		flushed := make(chan error, 2)
+		for range 2 {
+			go func() { flushed <- d.Flush(ctx) }()
+		}
+		synctest.Wait()
+		for range 2 {
+			p.ack(next[*mqtt.Publish](p).ID)
+			synctest.Wait()
+		}
+		for range 2 {
+			if err := <-flushed; err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+// Who has waited in vain is told that the device is not connected, and why.
+func TestSendSaysWhyItIsOffline(t *testing.T) {
+	in(t, func(t *testing.T, b *broker) {
+		var p *peer
+		d := b.dial(b.options(), func() { p = b.accept(mqtt.Accepted) })
+		defer d.Close()
+		wait := func(f func(context.Context) error) error {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			return f(ctx)
+		}
+		send := func(ctx context.Context) error { return d.Send(ctx, &causeway.Message{}) }
+		if err := wait(send); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, client.ErrOffline) {
+			t.Errorf("connected, and not acknowledged: %v", err)
+		}
+		b.fail = true
+		p.conn.Close()
+		for what, f := range map[string]func(context.Context) error{"send": send, "flush": d.Flush} {
+			if err := wait(f); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, client.ErrOffline) || !errors.Is(err, net.ErrClosed) {
+				t.Errorf("%s: %v", what, err)
+			}
 		}
 	})
 }

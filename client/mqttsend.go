@@ -88,6 +88,13 @@ func (l *mqttLink) wantTwin(ctx context.Context) error {
 		d.twinWanted = true
 		d.mu.Unlock()
 		return nil
+	case <-l.done: // perhaps before it could be asked
+		d.mu.Lock()
+		if t.subacks[s.ID] == granted {
+			delete(t.subacks, s.ID)
+		}
+		d.mu.Unlock()
+		return ErrOffline
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-d.ctx.Done():

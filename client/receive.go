@@ -39,6 +39,9 @@ func (d *Device) stay(l link) {
 			backOff = min(2*backOff, d.o.MaxBackOff)
 			if l, err = d.transport.open(d.ctx); err != nil {
 				l = nil
+				d.mu.Lock()
+				d.why = err
+				d.mu.Unlock()
 				d.log.Warn("cannot reconnect", "device", d.id.String(), "error", err, "again", backOff)
 			}
 		}
@@ -79,7 +82,7 @@ func (d *Device) serve(l link, again bool) error {
 
 	d.mu.Lock()
 	if d.cur == l {
-		d.cur = nil
+		d.cur, d.why = nil, err
 	}
 	for rid, c := range d.replies {
 		delete(d.replies, rid)

@@ -10,7 +10,9 @@ import (
 
 // Send sends a message and returns when the hub has it on stable storage. It
 // survives a loss of the connection: the message is sent again, so a hub may
-// get it twice. When ctx ends first the message may arrive or not.
+// get it twice. When ctx ends first the message may arrive or not; the error then
+// is that of ctx, and also ErrOffline and why the device is not connected if it is
+// not.
 func (d *Device) Send(ctx context.Context, m *causeway.Message) error {
 	done := make(chan error, 1)
 	if err := d.SendAsync(ctx, m, func(err error) { done <- err }); err != nil {
@@ -20,8 +22,19 @@ func (d *Device) Send(ctx context.Context, m *causeway.Message) error {
 	case err := <-done:
 		return err
 	case <-ctx.Done():
+		return d.because(ctx)
+	}
+}
+
+// because returns why nothing has become of something before ctx ended: the device
+// may not even be connected.
+func (d *Device) because(ctx context.Context) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.cur != nil || d.why == nil {
 		return ctx.Err()
 	}
+	return fmt.Errorf("%w: %w: %w", ctx.Err(), ErrOffline, d.why)
 }
 
 // SendAsync hands a message over and returns; done is called once, from another
@@ -100,7 +113,7 @@ func (d *Device) SendBatch(ctx context.Context, messages []causeway.Message) err
 	case <-acked:
 		return first
 	case <-ctx.Done():
-		return ctx.Err()
+		return d.because(ctx)
 	}
 }
 
@@ -110,7 +123,7 @@ func (d *Device) slot(ctx context.Context) error {
 	case d.slots <- struct{}{}:
 		return nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return d.because(ctx)
 	case <-d.ctx.Done():
 		return ErrClosed
 	}
@@ -150,6 +163,15 @@ func (d *Device) Post(ctx context.Context, m *causeway.Message) error {
 
 // Flush waits until everything sent so far is acknowledged or given up.
 func (d *Device) Flush(ctx context.Context) error {
+	// One at a time: two that hold a part of the slots each would wait for each other.
+	select {
+	case d.flushing <- struct{}{}:
+		defer func() { <-d.flushing }()
+	case <-ctx.Done():
+		return d.because(ctx)
+	case <-d.ctx.Done():
+		return ErrClosed
+	}
 	// Whoever holds all the slots knows that nothing is in flight.
 	held := 0
 	defer func() {
@@ -162,7 +184,7 @@ func (d *Device) Flush(ctx context.Context) error {
 		case d.slots <- struct{}{}:
 			held++
 		case <-ctx.Done():
-			return ctx.Err()
+			return d.because(ctx)
 		case <-d.ctx.Done():
 			return ErrClosed
 		}
