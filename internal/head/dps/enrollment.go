@@ -225,7 +225,15 @@ func (h *handler) queryEnrollments(c *call) (reply, error) {
 	if c.route.group {
 		kind = "EnrollmentGroup"
 	}
-	return c.pageReply(kind, len(list) == limit, last).json(out)
+	more := len(list) == limit
+	if more { // whether there is one more: who is told so asks for it
+		next, err := h.service.Enrollments(c.r.Context(), c.service, c.route.group, last, 1)
+		if err != nil {
+			return reply{}, err
+		}
+		more = len(next) > 0
+	}
+	return c.pageReply(kind, more, last).json(out)
 }
 
 // pageReply begins the answer to a query.

@@ -48,7 +48,15 @@ func (h *handler) queryRegistrations(c *call) (reply, error) {
 	for i := range list {
 		out, last = append(out, registrationView(&list[i])), list[i].ID
 	}
-	return c.pageReply("DeviceRegistration", len(list) == limit, last).json(out)
+	more := len(list) == limit
+	if more { // see queryEnrollments
+		next, err := h.service.Registrations(c.r.Context(), c.service, c.params.id, last, 1)
+		if err != nil {
+			return reply{}, err
+		}
+		more = len(next) > 0
+	}
+	return c.pageReply("DeviceRegistration", more, last).json(out)
 }
 
 // A continuation token says what it is of and after which id it goes on. It may be
