@@ -73,13 +73,13 @@ func (s *Service) due(at time.Time) (due []key, next time.Duration) {
 	next = expireInterval
 	running := map[string]int{}
 	for k, t := range s.live {
-		if t.running && t.stop != nil {
+		if t.running {
 			running[k.hub]++
 		}
 	}
 	for k, t := range s.live {
 		switch wait := t.start.Sub(at); {
-		case t.running:
+		case t.running, t.reserved:
 		case wait > 0:
 			next = min(next, wait)
 		case running[k.hub] < s.policy(k.hub).active() || t.stopped:

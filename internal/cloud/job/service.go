@@ -83,10 +83,11 @@ type key struct{ hub, id string }
 
 // task is an unsettled job in memory.
 type task struct {
-	start   time.Time
-	running bool          // a goroutine works on it
-	stop    chan struct{} // closed when it was cancelled
-	stopped bool
+	start    time.Time
+	reserved bool          // it is about to be stored; nobody works on it
+	running  bool          // a goroutine works on it
+	stop     chan struct{} // closed when it was cancelled
+	stopped  bool
 }
 
 // New returns a service. Store, Selector, Registry and Hubs are required.
@@ -129,7 +130,9 @@ func (s *Service) Create(ctx context.Context, j Job) (Job, error) {
 		return Job{}, fmt.Errorf("create job %s of hub %s: %w", j.ID, j.Hub, err)
 	}
 	s.mu.Lock()
-	s.live[k] = &task{start: j.Start, stop: make(chan struct{})}
+	if t := s.live[k]; t != nil { // else its hub went
+		t.reserved = false // it may have been cancelled already
+	}
 	s.mu.Unlock()
 	s.publish(ctx, j)
 	s.nudge()
@@ -163,7 +166,7 @@ func (s *Service) reserve(op string, k key, start time.Time) error {
 	if !start.After(now) && due >= active {
 		return causeway.Errorf(causeway.ThrottlingMaxActiveJobCountExceeded, op, "the hub has %d jobs at work, the most it may have: wait until one ends, or give the job a later startTime", due)
 	}
-	s.live[k] = &task{start: start, running: true} // not to be started yet
+	s.live[k] = &task{start: start, reserved: true, stop: make(chan struct{})}
 	return nil
 }
 
@@ -277,7 +280,7 @@ func (s *Service) Cancel(ctx context.Context, hub, id string) (Job, error) {
 
 // cancel tells the goroutine of a task; Service.mu is held.
 func (t *task) cancel() {
-	if !t.stopped && t.stop != nil {
+	if !t.stopped {
 		t.stopped = true
 		close(t.stop)
 	}

@@ -362,3 +362,37 @@ func TestTooManyTargets(t *testing.T) {
 		}
 	})
 }
+
+// hasty is a store whose jobs are cancelled before those who made them know that
+// they are there.
+type hasty struct {
+	job.Store
+	cancel func(id string)
+}
+
+func (s *hasty) Create(ctx context.Context, j job.Job) error {
+	err := s.Store.Create(ctx, j)
+	s.cancel(j.ID)
+	return err
+}
+
+// TestCancelWhileCreated: a job for later that is cancelled at the moment it is
+// stored is closed at once, not when it would have begun.
+func TestCancelWhileCreated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 3)
+		w.store = &hasty{Store: w.store, cancel: func(id string) {
+			if _, err := w.service.Cancel(context.Background(), hubName, id); err != nil {
+				t.Error(err)
+			}
+		}}
+		w.start()
+		defer w.stop()
+		later := time.Now().Add(24 * time.Hour).UTC().Format(time.RFC3339)
+		w.create("later", func(r *job.Request) { r.StartTime = &later })
+		time.Sleep(time.Second) //nolint:forbidigo // simulated time
+		if j := w.want("later", job.Cancelled, job.Statistics{}); !j.Settled {
+			t.Error("not settled")
+		}
+	})
+}

@@ -130,18 +130,40 @@ func (s *Service) jobPage(ctx context.Context, plan *hubquery.Plan, p *pager) (P
 	if room == 0 {
 		return page, nil
 	}
-	end := position{}
+	if s.jobs == nil {
+		return page, nil
+	}
+	cond, began := plan.Condition(), time.Now()
+	end := position{after: p.at.after} // of the page
+	looked, fullAt := 0, 0             // rows, and how many of them when the page was full
+	full := false
 	bytes := 0
-	err := s.eachJob(ctx, p.hub, plan.Condition(), p.at.after.Device, func(j Job) error {
-		if len(page.Items) == room || bytes >= pageBytes {
+	err := s.jobs.JobRows(ctx, p.hub, cond.Conjuncts(), p.at.after.Device, func(j Job) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if full && looked-fullAt >= lookahead || !full && looked%64 == 63 && time.Since(began) > pageTime {
 			return errEnough
+		}
+		looked++
+		match := cond.Match(j.Row)
+		if full {
+			if match {
+				return errEnough // there is another
+			}
+			return nil
+		}
+		end.after = causeway.Identity{Device: j.Key}
+		if !match {
+			return nil
 		}
 		item := j.Item()
 		page.Items = append(page.Items, item)
 		bytes += len(item)
-		end.after = causeway.Identity{Device: j.Key}
-		if last && len(page.Items) == room {
-			return errDone
+		if len(page.Items) == room || bytes >= pageBytes {
+			if full, fullAt = true, looked; last && len(page.Items) == room {
+				return errDone
+			}
 		}
 		return nil
 	})

@@ -538,3 +538,51 @@ func TestSlow(t *testing.T) {
 		w.wantCode(err, causeway.RequestTimedOut, "was not answered within 1m0s")
 	})
 }
+
+// slowJobs are rows of jobs that take 100 ms each.
+type slowJobs struct{ jobs }
+
+func (s slowJobs) JobRows(ctx context.Context, hub string, where []hubquery.Conjunct, after string, each func(query.Job) error) error {
+	return s.jobs.JobRows(ctx, hub, where, after, func(j query.Job) error {
+		<-time.After(100 * time.Millisecond)
+		return each(j)
+	})
+}
+
+// TestSlowJobs: looking for rows of jobs ends a page in time, with and without
+// items, and the next goes on where it ended.
+func TestSlowJobs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		var all jobs
+		for i := range 3000 {
+			status := "completed"
+			if i == 5 || i == 2999 {
+				status = "failed"
+			}
+			all = append(all, fmt.Sprintf(`{"jobId":"j","deviceId":"d%d","status":"%s"}`, i, status))
+		}
+		w.SetJobs(slowJobs{all})
+		for _, size := range []int{1, 100} {
+			began, pages := time.Now(), 0
+			var found []string
+			for token := ""; ; began = time.Now() {
+				p := w.page("SELECT * FROM devices.jobs WHERE status = 'failed'", size, token)
+				// Some rows more are looked at for another after the last of a full page.
+				if took := time.Since(began); took > 10*time.Second && len(p.Items) < size || took > 2*time.Minute {
+					t.Errorf("a page of %d items took %v", len(p.Items), took)
+				}
+				for _, item := range p.Items {
+					found = append(found, string(item))
+				}
+				pages++
+				if token = p.Token; token == "" {
+					break
+				}
+			}
+			if pages < 20 || strings.Join(found, " ") != all[5]+" "+all[2999] {
+				t.Errorf("%d pages with %q", pages, found)
+			}
+		}
+	})
+}
