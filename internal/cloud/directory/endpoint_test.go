@@ -15,12 +15,24 @@ func TestEventsConnectionString(t *testing.T) {
 		port int
 		want string
 	}{
-		{"own host", directory.Hub{Name: "plant", Hosts: []string{"plant.example"}, Policies: policies}, 5671,
-			"Endpoint=sb://plant.example/;SharedAccessKeyName=service;SharedAccessKey=a2V5;EntityPath=plant"},
-		{"another port", directory.Hub{Name: "plant", Hosts: []string{"plant.example"}, Policies: policies}, 6000,
-			"Endpoint=sb://plant.example:6000/;SharedAccessKeyName=service;SharedAccessKey=a2V5;EntityPath=plant"},
-		{"a namespace", directory.Hub{Name: "plant", Hosts: []string{"plant.example", "ns-plant.servicebus.windows.net"}, Policies: policies}, 5671,
-			"Endpoint=sb://ns-plant.servicebus.windows.net/;SharedAccessKeyName=service;SharedAccessKey=a2V5;EntityPath=plant"},
+		{
+			"own host",
+			directory.Hub{Name: "plant", Hosts: []string{"plant.example"}, Policies: policies},
+			5671,
+			"Endpoint=sb://plant.example/;SharedAccessKeyName=service;SharedAccessKey=a2V5;EntityPath=plant",
+		},
+		{
+			"another port",
+			directory.Hub{Name: "plant", Hosts: []string{"plant.example"}, Policies: policies},
+			6000,
+			"Endpoint=sb://plant.example:6000/;SharedAccessKeyName=service;SharedAccessKey=a2V5;EntityPath=plant",
+		},
+		{
+			"a namespace",
+			directory.Hub{Name: "plant", Hosts: []string{"plant.example", "ns-plant.servicebus.windows.net"}, Policies: policies},
+			5671,
+			"Endpoint=sb://ns-plant.servicebus.windows.net/;SharedAccessKeyName=service;SharedAccessKey=a2V5;EntityPath=plant",
+		},
 		{"no such policy", directory.Hub{Name: "plant", Hosts: []string{"plant.example"}}, 5671, ""},
 		{"no host", directory.Hub{Name: "plant", Policies: policies}, 5671, ""},
 	}
