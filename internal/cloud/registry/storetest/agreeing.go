@@ -32,7 +32,11 @@ var agreeing = []contractCase{
 			for range 60 {
 				w.ask(now)
 			}
+			for range 10 {
+				w.group(now)
+			}
 			w.change()
+			w.follow()
 		}
 		if w.matched < 100 || w.missed < 100 {
 			t.Errorf("of the rows asked about %d matched and %d did not: do the queries ask anything?", w.matched, w.missed)
@@ -80,11 +84,13 @@ func (w *queried) chance(n int) bool { return w.rnd.IntN(n) == 0 }
 // twin returns a twin with few values in few places.
 func (w *queried) twin(version int64) registry.Twin {
 	value := func() string {
-		return w.one("1", "1.0", "1e0", `"1"`, "true", "false", `"x"`, `"X"`, "0", "-0", `{"c":1}`, `{"c":"x","d":{}}`, "[1]")
+		return w.one("1", "1.0", "1e0", `"1"`, "true", "false", `"x"`, `"X"`, "0", "-0", `{"c":1}`, `{"c":"x","d":{}}`, "[1]",
+			"4503599627370495", "-4503599627370496", "4503599627370495.0", "1e-7", `"\u0078"`, `"😀"`, `"\ud83d\ude00"`, `""`, `"\ue000"`, `"é"`, `"2024-01-01T00:00:00Z"`,
+			`["x",[1,"x"],{"c":1}]`, "[]", "{}", `{"C":1,"c":[1,2]}`)
 	}
 	object := func() []byte {
 		members := []string{}
-		for _, name := range []string{"a", "b", `sp ace`, `qu\"ote`} {
+		for _, name := range []string{"a", "b", "A", `sp ace`, `qu\"ote`, "é", `\u0062b`} {
 			if w.chance(2) {
 				members = append(members, `"`+name+`":`+value())
 			}
@@ -183,9 +189,20 @@ func (w *queried) condition(depth int) string {
 		a, b := w.condition(depth-1), w.condition(depth-1)
 		return w.one("("+a+" AND "+b+")", "("+a+" AND "+b+")", "("+a+" OR "+b+")", "NOT ("+a+")")
 	}
-	constant := func() string { return w.one("1", "'1'", "true", "false", "'x'", "0", "null", "undefined", "-1") }
-	path := w.one("tags.a", "tags.b", "tags.b.c", "tags.a.c", "tags.[[sp ace]]", `tags.[[qu"ote]]`, "properties.desired.a", "properties.reported.b.c", "properties.desired.$version", "modelId", "nothing")
-	switch w.rnd.IntN(14) {
+	constant := func() string {
+		return w.one("1", "'1'", "true", "false", "'x'", "0", "null", "undefined", "-1", "0x1", "4503599627370495", "-4503599627370496", "1e-7", `"\u0078"`, "'😀'", `'\uE000'`, "''",
+			"'é'", "'2024-01-01T00:00:00Z'", "1e308", "9007199254740993")
+	}
+	path := w.one("tags.A", "TAGS.a", "Tags.[[é]]", "tags.bb", "tags.a[0]", "tags.b[1][1]", "tags.a.C", "tags", "properties.desired", "parentScopes", "id", "DEVICES.deviceId", "etag", "version", "tags.a", "tags.b", "tags.b.c", "tags.a.c", "tags.[[sp ace]]", `tags.[[qu"ote]]`, "properties.desired.a", "properties.reported.b.c", "properties.desired.$version", "modelId", "nothing")
+	switch w.rnd.IntN(17) {
+	case 13:
+		return w.one("LENGTH", "ABS", "UPPER", "LOWER", "AS_NUMBER", "SIGN", "SQRT") + "(" + path + ")" + w.one(" = ", " != ", " > ") + constant()
+	case 14:
+		return w.one("CONTAINS", "ENDSWITH", "STARTSWITH", "STARTS_WITH", "ARRAY_CONTAINS", "arrAy_Contains") + "(" + path + ", " + constant() + ")"
+	case 15:
+		return path + w.one(" + ", " - ", " * ", " / ", " % ") + constant() + w.one(" = ", " <= ") + constant()
+	case 16:
+		return w.one("IS_NULL", "IS_ARRAY", "IS_OBJECT", "IS_STRING", "IS_PRIMITIVE", "NOT IS_NUMBER", "NOT IS_BOOL") + "(" + path + ")"
 	case 0:
 		return "deviceId " + w.one("=", "!=", "<") + " '" + w.one("a1", "b2", "A3", "é4", "") + "'"
 	case 1:
@@ -281,5 +298,110 @@ func (w *queried) ask(all []registry.Record) {
 	}
 	if n, err := w.service.Count(w.t.Context(), hub, text); err != nil || n != len(want) {
 		w.t.Errorf("%s: counted %d (%v), want %d", text, n, err, len(want))
+	}
+}
+
+// group asks for groups, and makes them itself.
+func (w *queried) group(all []registry.Record) {
+	collection := w.one("devices", "devices.modules")
+	by := w.one("tags.a", "tags.b.c", "tags.a[0]", "status", "properties.desired", "tags.a, tags.b", "connectionState, tags.a", "configurations.[[c]].status")
+	text := "SELECT " + w.one("", "TOP 3 ") + by + ", COUNT() AS n, SUM(tags.a) AS s, AVG(tags.b) AS v, MIN(tags.a) AS least, MAX(properties.desired.a) AS most FROM " + collection +
+		w.one("", " WHERE "+w.condition(2)) + " GROUP BY " + by
+	q, err := hubquery.Parse(text)
+	if err != nil {
+		w.t.Fatalf("%s: %v", text, err)
+	}
+	plan, err := hubquery.Compile(q)
+	if err != nil {
+		w.t.Fatalf("%s: %v", text, err)
+	}
+	groups := plan.NewGroups()
+	for _, r := range all {
+		live := twinview.Overlay(&r, w.State(r.ID))
+		row := query.RowOf(&r, func() twinview.Live { return live })
+		if r.ID.IsModule() == (collection == "devices.modules") && plan.Condition().Match(row) {
+			if err := groups.Add(row); err != nil {
+				w.t.Fatalf("%s: %v", text, err)
+			}
+		}
+	}
+	var want []string
+	for _, row := range groups.Rows() {
+		want = append(want, string(row))
+	}
+	if got := w.pages(text, 1+w.rnd.IntN(5), func() {}); !slices.Equal(got, want) {
+		w.t.Fatalf("%s:\n got %d %q\nwant %d %q", text, len(got), got, len(want), want)
+	}
+}
+
+// pages returns all items of a query; between pages something happens.
+func (w *queried) pages(text string, size int, between func()) (items []string) {
+	for token := ""; ; between() {
+		page, err := w.service.Query(w.t.Context(), hub, text, size, token)
+		if err != nil {
+			w.t.Fatalf("%s: %v", text, err)
+		}
+		for _, item := range page.Items {
+			if !json.Valid(item) {
+				w.t.Fatalf("%s: %s is not JSON", text, item)
+			}
+			items = append(items, string(item))
+		}
+		if token = page.Token; token == "" {
+			return items
+		}
+	}
+}
+
+// follow goes through the pages of a query while rows change, come and go: none
+// is seen twice, all in order, and those that match all the time are seen.
+func (w *queried) follow() {
+	cond := w.condition(2)
+	c, err := hubquery.ParseCondition(cond)
+	if err != nil {
+		w.t.Fatalf("%s: %v", cond, err)
+	}
+	always := map[string]bool{}
+	look := func(first bool) {
+		now := map[string]bool{}
+		for _, r := range w.all(hub) {
+			live := twinview.Overlay(&r, w.State(r.ID))
+			if !r.ID.IsModule() && c.Match(query.RowOf(&r, func() twinview.Live { return live })) {
+				now[r.ID.Device] = true
+			}
+		}
+		for id := range now {
+			if first {
+				always[id] = true
+			}
+		}
+		for id := range always {
+			if !now[id] {
+				delete(always, id)
+			}
+		}
+	}
+	look(true)
+	var seen []string
+	rounds := 0
+	for _, item := range w.pages("SELECT deviceId FROM devices WHERE "+cond, 4, func() {
+		if rounds++; rounds < 5 {
+			w.change()
+			look(false)
+		}
+	}) {
+		var row struct{ DeviceID string }
+		if err := json.Unmarshal([]byte(item), &row); err != nil {
+			w.t.Fatal(err)
+		}
+		seen = append(seen, row.DeviceID)
+	}
+	if !slices.IsSorted(seen) || len(slices.Compact(slices.Clone(seen))) != len(seen) {
+		w.t.Fatalf("%s: seen in this order, or twice: %q", cond, seen)
+	}
+	for id := range always {
+		if !slices.Contains(seen, id) {
+			w.t.Errorf("%s: %s matched all the time and was not seen among %q", cond, id, seen)
+		}
 	}
 }
