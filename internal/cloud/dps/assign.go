@@ -70,6 +70,9 @@ func (s *Service) finish(ctx context.Context, j job, mayAsk bool) (asks bool) {
 	which := []any{"service", j.service, "registration", j.id} // not a logger of its own: most say nothing
 	r, err := s.registration(ctx, j.service, j.id)
 	for pause := 100 * time.Millisecond; err != nil && causeway.CodeOf(err) != CodeNotFound; pause = min(2*pause, 10*time.Second) {
+		if ctx.Err() != nil {
+			return false // the service stops, and goes on with it at its next start
+		}
 		// Given up, it would be under way for its device until the next start.
 		s.log.Error("a registration cannot be read; it is tried again", append(which, "error", err)...)
 		if !sleep(ctx, pause) {
