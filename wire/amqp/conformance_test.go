@@ -297,7 +297,11 @@ var badInput = []struct {
 		n := first(0, 1)
 		n.Resume, n.More = true, true
 		p.send(0, m, n, &codec.Transfer{More: true}, &codec.Transfer{Handle: 0})
-		expect[*codec.Flow](p) // for the window
+		for { // the first flow may be the one that gives credit
+			if f := expect[*codec.Flow](p); f.NextIncomingID.V+f.IncomingWindow > 4 {
+				break
+			}
+		}
 		p.send(0, first(0, 2))
 		if d := expect[*codec.Disposition](p); d.First != 2 || d.Last.OK {
 			p.t.Error(d)
