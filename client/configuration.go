@@ -77,8 +77,8 @@ func (s *Service) CreateConfiguration(ctx context.Context, c Configuration) (Con
 
 // UpdateConfiguration replaces the target condition, the priority, the labels
 // and the metrics of a configuration if its etag still is match. Its content
-// cannot be changed, unless it is what its Problem is about. Codes: ConfigurationNotFound, PreconditionFailed, and those
-// of CreateConfiguration.
+// cannot be changed, unless it is what its Problem is about. Codes:
+// ConfigurationNotFound, PreconditionFailed, and those of CreateConfiguration.
 func (s *Service) UpdateConfiguration(ctx context.Context, c Configuration, match string) (Configuration, error) {
 	var out Configuration
 	_, err := s.call(ctx, "update configuration", http.MethodPut, configurationPath(c.ID), orAny(match), c, &out)

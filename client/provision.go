@@ -108,8 +108,9 @@ func DeriveDeviceKey(groupKey causeway.Secret, registrationID string) (causeway.
 }
 
 // Provision registers a device with a provisioning service, and returns the hub
-// that it was assigned to. It asks again as the service tells it to. While the service is out of reach or too busy it tries again, longer and
-// longer apart, until ctx ends or o.Attempts have failed.
+// that it was assigned to. It asks again as the service tells it to. While the
+// service is out of reach or too busy it tries again, longer and longer apart, until
+// ctx ends or o.Attempts have failed.
 //
 // Errors of a service have the service's code, as those of a registration that
 // failed or is disabled: 401002 (not admitted), 404203 (no such id scope), 400207
@@ -149,7 +150,17 @@ type courier interface {
 	close()
 }
 
-// What is asked, in errors.
+// askAgain asks by try, and once more if that was on a connection kept from before
+// and lost it: the service may have given it up while nothing was asked.
+func askAgain(ctx context.Context, kept bool, try func() ([]byte, time.Duration, error)) (reply []byte, after time.Duration, err error) {
+	reply, after, err = try()
+	if _, refused := errors.AsType[*causeway.Error](err); err != nil && kept && !refused && ctx.Err() == nil {
+		return try()
+	}
+	return reply, after, err
+}
+
+// asking says in errors what is asked.
 func asking(operation string) string {
 	if operation == "" {
 		return "register"

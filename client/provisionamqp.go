@@ -33,13 +33,7 @@ type amqpCourier struct {
 var _ courier = (*amqpCourier)(nil)
 
 func (c *amqpCourier) ask(ctx context.Context, operation string) (reply []byte, after time.Duration, err error) {
-	kept := c.conn != nil
-	reply, after, err = c.try(ctx, operation)
-	if _, refused := errors.AsType[*causeway.Error](err); err != nil && kept && !refused && ctx.Err() == nil {
-		// The service may have given the connection up while nothing was asked.
-		reply, after, err = c.try(ctx, operation)
-	}
-	return reply, after, err
+	return askAgain(ctx, c.conn != nil, func() ([]byte, time.Duration, error) { return c.try(ctx, operation) })
 }
 
 // try asks once. A connection that has failed is not used again.

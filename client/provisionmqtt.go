@@ -29,13 +29,7 @@ type mqttCourier struct {
 var _ courier = (*mqttCourier)(nil)
 
 func (c *mqttCourier) ask(ctx context.Context, operation string) (reply []byte, after time.Duration, err error) {
-	kept := c.conn != nil
-	reply, after, err = c.try(ctx, operation)
-	if _, refused := errors.AsType[*causeway.Error](err); err != nil && kept && !refused && ctx.Err() == nil {
-		// The service may have given the connection up while nothing was asked.
-		reply, after, err = c.try(ctx, operation)
-	}
-	return reply, after, err
+	return askAgain(ctx, c.conn != nil, func() ([]byte, time.Duration, error) { return c.try(ctx, operation) })
 }
 
 // try asks once. A connection that has failed is not used again.
@@ -45,7 +39,8 @@ func (c *mqttCourier) try(ctx context.Context, operation string) (reply []byte, 
 		return nil, 0, opError(op, err)
 	}
 	// What follows reads and writes without a context.
-	stop := context.AfterFunc(ctx, func() { c.conn.Close() })
+	conn := c.conn // it may still be closed when c has let go of it
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	a, reply, err := c.exchange(operation)
 	if !stop() && err == nil {
 		err = ctx.Err()
