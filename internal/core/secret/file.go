@@ -130,20 +130,7 @@ func create(path string) (err error) {
 			return fmt.Errorf("name key file: %w", err)
 		}
 	}
-	return syncDir(dir)
-}
-
-// syncDir makes the names in dir durable.
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" { // directories cannot be synced, and need not be
-		return nil
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("open directory of key file: %w", err)
-	}
-	defer d.Close()
-	if err := d.Sync(); err != nil {
+	if err := durable.SyncDir(dir); err != nil {
 		return fmt.Errorf("sync directory of key file: %w", err)
 	}
 	return nil
